@@ -1,0 +1,1 @@
+"""The parts of the bundle that its JSON configs name: networks, losses, engines, data, evaluation."""

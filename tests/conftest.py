@@ -1,0 +1,25 @@
+"""Fixtures that several test files use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real scans; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("T1T2_SHARED_DATA", PROJECT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real scans at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle_root() -> Path:
+    """The bundle as it stands in this checkout."""
+    return PROJECT / "bundle"

@@ -1,0 +1,106 @@
+"""Augmentation of batches of slices on their device, reproducible sample by sample."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+BACKGROUND = -1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceAugmentation:
+    """Random geometry, intensity and noise for slices in [-1, 1]; the background stays at -1.
+
+    Attributes:
+        rotation_degrees: rotation is uniform within plus and minus this.
+        scale: magnification is uniform within 1 plus and minus this.
+        flip_probability: of a left-right flip, along height (the first image axis, to the right).
+        intensity: gain and gamma, applied on [0, 1], are each uniform within 1 plus and minus this.
+        noise_sigma: standard deviation on [-1, 1] of Gaussian noise inside the brain.
+    """
+
+    rotation_degrees: float
+    scale: float
+    flip_probability: float
+    intensity: float
+    noise_sigma: float
+
+    @torch.no_grad()
+    def __call__(
+        self, images: Tensor, masks: Tensor, *, seeds: Sequence[int], stream: str = ""
+    ) -> tuple[Tensor, Tensor]:
+        """Augment a batch; sample i depends on seeds[i] and `stream` and on nothing else.
+
+        Args:
+            images: (batch, channel, height, width) in [-1, 1].
+            masks: brain, boolean, (batch, 1 or channel, height, width).
+            seeds: one per sample, 0 or more; equal seeds give equal geometry.
+            stream: name for which intensity and noise are drawn, such as the contrast, so that
+                the images of a pair share their geometry and nothing else.
+
+        Returns:
+            Images and masks of the same shapes.
+        """
+        if not len(images) == len(masks) == len(seeds):
+            raise ValueError(
+                f"Found {len(images)} images, {len(masks)} masks and {len(seeds)} seeds; "
+                "expected one of each per sample."
+            )
+        images, masks = self._warp(images, masks, seeds)
+        images = self._change_intensity(images, [_make_rng(seed, stream) for seed in seeds])
+        noise = _draw_noise(images, [_make_rng(seed, stream + "/noise") for seed in seeds])
+        images = (images + self.noise_sigma * noise).clamp(-1.0, 1.0)
+        return images.where(masks, BACKGROUND), masks
+
+    def _warp(self, images: Tensor, masks: Tensor, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Rotate, scale and flip; cubic, since linear interpolation would blur what is learned."""
+        height, width = images.shape[-2:]
+        matrices = np.stack([self._draw_matrix(_make_rng(seed, "geometry")) for seed in seeds])
+        matrices[:, 0, 1] *= height / width  # affine_grid measures in half widths and half heights
+        matrices[:, 1, 0] *= width / height
+        theta = torch.from_numpy(matrices).to(images, non_blocking=True)
+        grid = functional.affine_grid(theta, [len(images), 1, height, width], align_corners=False)
+        above_background = functional.grid_sample(
+            images - BACKGROUND, grid, mode="bicubic", padding_mode="zeros", align_corners=False
+        )
+        covered = functional.grid_sample(
+            masks.to(images), grid, mode="bilinear", padding_mode="zeros", align_corners=False
+        )
+        return (above_background + BACKGROUND).clamp(-1.0, 1.0), covered > 0.5
+
+    def _draw_matrix(self, rng: np.random.Generator) -> np.ndarray:
+        """Affine (2, 3) from output to input coordinates, width first, in pixels."""
+        angle = math.radians(self.rotation_degrees) * rng.uniform(-1, 1)
+        magnification = 1 + self.scale * rng.uniform(-1, 1)
+        flip = -1.0 if rng.random() < self.flip_probability else 1.0
+        cosine, sine = math.cos(angle) / magnification, math.sin(angle) / magnification
+        return np.array([[cosine, -sine, 0.0], [flip * sine, flip * cosine, 0.0]])
+
+    def _change_intensity(self, images: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:
+        factors = np.stack([1 + self.intensity * rng.uniform(-1, 1, size=2) for rng in rngs])
+        gain, gamma = torch.from_numpy(factors).to(images, non_blocking=True).unbind(dim=1)
+        unit = (images + 1) / 2
+        unit = gain.view(-1, 1, 1, 1) * unit.pow(gamma.view(-1, 1, 1, 1))
+        return (2 * unit - 1).clamp(-1.0, 1.0)
+
+
+def _make_rng(seed: int, stream: str) -> np.random.Generator:
+    return np.random.default_rng([seed, zlib.crc32(stream.encode())])
+
+
+def _draw_noise(images: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:
+    """Standard normal noise like `images`, drawn on their device, sample by sample."""
+    generator = torch.Generator(images.device)
+    noise = torch.empty_like(images)
+    for sample, rng in zip(noise, rngs, strict=True):
+        generator.manual_seed(int(rng.integers(2**63)))
+        sample.normal_(generator=generator)
+    return noise

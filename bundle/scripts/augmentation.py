@@ -33,6 +33,13 @@ class SliceAugmentation:
     intensity: float
     noise_sigma: float
 
+    def __post_init__(self) -> None:
+        for name, value in (("scale", self.scale), ("intensity", self.intensity)):
+            if not 0 <= value < 1:
+                raise ValueError(f"{name} is {value}; expected at least 0 and less than 1.")
+        if not 0 <= self.flip_probability <= 1:
+            raise ValueError(f"flip_probability is {self.flip_probability}; expected 0 to 1.")
+
     @torch.no_grad()
     def __call__(
         self, images: Tensor, masks: Tensor, *, seeds: Sequence[int], stream: str = ""
@@ -55,10 +62,10 @@ class SliceAugmentation:
                 "expected one of each per sample."
             )
         images, masks = self._warp(images, masks, seeds)
-        images = self._change_intensity(images, [_make_rng(seed, stream) for seed in seeds])
-        noise = _draw_noise(images, [_make_rng(seed, stream + "/noise") for seed in seeds])
-        images = (images + self.noise_sigma * noise).clamp(-1.0, 1.0)
-        return images.where(masks, BACKGROUND), masks
+        rngs = [_make_rng(seed, stream) for seed in seeds]
+        images = self._change_intensity(images, rngs)
+        noisy = images + self.noise_sigma * _draw_noise(images, rngs)
+        return noisy.clamp(-1.0, 1.0).where(masks, BACKGROUND), masks
 
     def _warp(self, images: Tensor, masks: Tensor, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Rotate, scale and flip; cubic, since linear interpolation would blur what is learned."""

@@ -68,28 +68,40 @@ class SliceAugmentation:
         return noisy.clamp(-1.0, 1.0).where(masks, BACKGROUND), masks
 
     def _warp(self, images: Tensor, masks: Tensor, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Rotate, scale and flip; cubic, since linear interpolation would blur what is learned."""
-        height, width = images.shape[-2:]
-        matrices = np.stack([self._draw_matrix(_make_rng(seed, "geometry")) for seed in seeds])
-        matrices[:, 0, 1] *= height / width  # affine_grid measures in half widths and half heights
-        matrices[:, 1, 0] *= width / height
-        theta = torch.from_numpy(matrices).to(images, non_blocking=True)
-        grid = functional.affine_grid(theta, [len(images), 1, height, width], align_corners=False)
-        above_background = functional.grid_sample(
-            images - BACKGROUND, grid, mode="bicubic", padding_mode="zeros", align_corners=False
-        )
-        covered = functional.grid_sample(
-            masks.to(images), grid, mode="bilinear", padding_mode="zeros", align_corners=False
-        )
-        return (above_background + BACKGROUND).clamp(-1.0, 1.0), covered > 0.5
+        """Rotate, scale and flip; cubic, since linear interpolation would blur what is learned.
 
-    def _draw_matrix(self, rng: np.random.Generator) -> np.ndarray:
-        """Affine (2, 3) from output to input coordinates, width first, in pixels."""
+        Divided by the mask that went the same way, so that no background darkens the brain's rim.
+        """
+        grid = self._draw_grid(images, [_make_rng(seed, "geometry") for seed in seeds])
+        covered = masks.to(images)
+        stacked = torch.cat([(images - BACKGROUND) * covered, covered], dim=1)
+        warped = functional.grid_sample(
+            stacked, grid, mode="bicubic", padding_mode="zeros", align_corners=False
+        )
+        above_background, covered = warped.split([images.shape[1], masks.shape[1]], dim=1)
+        images = above_background / covered.clamp(min=0.5) + BACKGROUND
+        return images.clamp(-1.0, 1.0), covered > 0.5
+
+    def _draw_grid(self, images: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:
+        """Where each output pixel is read, (batch, height, width, 2), as grid_sample wants it.
+
+        Not by affine_grid, whose matrix product autocast and TF32 would round to tenths of pixels.
+        """
+        height, width = images.shape[-2:]
+        factors = torch.from_numpy(np.stack([self._draw_geometry(rng) for rng in rngs]))
+        cosine, sine, flip = factors.to(images, non_blocking=True)[:, :, None, None].unbind(dim=1)
+        i = torch.arange(height, device=images.device)[:, None] - (height - 1) / 2
+        j = torch.arange(width, device=images.device) - (width - 1) / 2
+        source_i = flip * (cosine * i + sine * j)
+        source_j = cosine * j - sine * i
+        return torch.stack([2 / width * source_j, 2 / height * source_i], dim=-1)
+
+    def _draw_geometry(self, rng: np.random.Generator) -> np.ndarray:
+        """Cosine and sine of the rotation, both over the magnification, and the sign of a flip."""
         angle = math.radians(self.rotation_degrees) * rng.uniform(-1, 1)
         magnification = 1 + self.scale * rng.uniform(-1, 1)
         flip = -1.0 if rng.random() < self.flip_probability else 1.0
-        cosine, sine = math.cos(angle) / magnification, math.sin(angle) / magnification
-        return np.array([[cosine, -sine, 0.0], [flip * sine, flip * cosine, 0.0]])
+        return np.array([math.cos(angle) / magnification, math.sin(angle) / magnification, flip])
 
     def _change_intensity(self, images: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:
         factors = np.stack([1 + self.intensity * rng.uniform(-1, 1, size=2) for rng in rngs])

@@ -1,0 +1,175 @@
+"""Brain masks: by name of a method or from a file, the same for training and for inference."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Hashable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from numpy.typing import NDArray
+from scipy.ndimage import binary_fill_holes, label
+
+from scripts import hd_bet
+from scripts.nifti import SUFFIXES, load_volume
+
+logger = logging.getLogger(__name__)
+
+# Brain-extracted scans hold at least this much background; a head with a noisy background none.
+LARGEST_BRAIN_FRACTION = 0.75
+
+
+def keep_largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest 6-connected component of a mask, its holes filled."""
+    labels, count = label(mask)
+    if count == 0:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return np.asarray(binary_fill_holes(labels == sizes.argmax()), dtype=np.bool_)
+
+
+def mask_brain_extracted(image: nib.Nifti1Image) -> NDArray[np.bool_]:
+    """Mask of a volume whose background is already 0: what is positive, without specks and holes.
+
+    Raises:
+        ValueError: almost nothing of the volume is background, so it still shows a whole head.
+    """
+    mask = keep_largest_component(np.asarray(image.dataobj) > 0)
+    fraction = float(mask.mean())
+    if fraction > LARGEST_BRAIN_FRACTION:
+        raise ValueError(
+            f"{fraction:.0%} of the volume is above 0, so it is not brain-extracted. Expected a "
+            f"background of 0 and a brain of at most {LARGEST_BRAIN_FRACTION:.0%}: use "
+            "brain_extraction auto, deepbet, hd-bet or a mask file."
+        )
+    return mask
+
+
+@lru_cache(maxsize=1)
+def load_deepbet() -> Any:
+    """The two networks of deepbet (Fisch 2024), loaded once a process; they ship in its wheel."""
+    from deepbet import BrainExtraction  # importing it takes a second that most commands can save
+
+    with warnings.catch_warnings():
+        # deepbet 1.0.2 loads TorchScript, which torch deprecates.
+        warnings.filterwarnings("ignore", message=".*torch.jit.*")
+        return BrainExtraction(no_gpu=True)
+
+
+def extract_with_deepbet(image: nib.Nifti1Image) -> NDArray[np.bool_]:
+    """Mask by deepbet: adult brains, T1w very good, T2w good; 4 to 8 s on two CPU cores.
+
+    Raises:
+        ValueError: deepbet finds no brain.
+    """
+    try:
+        _, mask, _ = load_deepbet().run(image)
+    except (AssertionError, ValueError, RuntimeError) as error:
+        raise ValueError(f"deepbet found no brain ({error}). Give a mask file instead.") from error
+    return np.asarray(mask.dataobj) > 0
+
+
+def select_automatically(image: nib.Nifti1Image) -> tuple[NDArray[np.bool_], str]:
+    """HD-BET where it is installed with its weights, else deepbet; never a weaker method."""
+    if hd_bet.is_available():
+        return hd_bet.extract_brain(image), "hd-bet"
+    return extract_with_deepbet(image), "deepbet"
+
+
+METHODS: dict[str, Callable[[nib.Nifti1Image], NDArray[np.bool_]]] = {
+    "none": mask_brain_extracted,
+    "deepbet": extract_with_deepbet,
+    "hd-bet": hd_bet.extract_brain,
+}
+
+
+def extract_brain(image: nib.Nifti1Image, method: str) -> tuple[NDArray[np.bool_], str]:
+    """Brain mask of one volume, and the method that made it.
+
+    Args:
+        image: volume (x, y, z) in RAS+ orientation.
+        method: ``auto``, ``hd-bet``, ``deepbet``, ``none`` (the volume is brain-extracted
+            already) or the path of a mask file on the grid of the volume's file.
+
+    Raises:
+        FileNotFoundError: there is no such mask file.
+        ValueError: unknown method, no brain found, or a mask that does not fit.
+    """
+    if method == "auto":
+        mask, used = select_automatically(image)
+    elif method in METHODS:
+        mask, used = METHODS[method](image), method
+    elif method.endswith(SUFFIXES):
+        mask, used = load_mask(method, image), "mask file"
+    else:
+        raise ValueError(
+            f"brain_extraction {method!r}. Expected auto, {', '.join(METHODS)} or a mask file "
+            f"that ends in {SUFFIXES}."
+        )
+    if not mask.any():
+        raise ValueError(f"the brain mask by {used} is empty.")
+    return mask, used
+
+
+def load_mask(path: str | Path, image: nib.Nifti1Image) -> NDArray[np.bool_]:
+    """Read a mask that covers the same grid as a volume, in whatever orientation it is stored.
+
+    Raises:
+        ValueError: it lies on another grid.
+    """
+    # load_volume refuses constant volumes, and so an empty mask, by name.
+    mask = nib.as_closest_canonical(load_volume(path))
+    # A tenth of a millimetre: headers written by different programs agree no better.
+    if mask.shape != image.shape or not np.allclose(mask.affine, image.affine, atol=0.1):
+        raise ValueError(
+            f"{Path(path).name}: the mask lies on another grid than the image (both in RAS+).\n"
+            f"Mask:  shape {mask.shape}, affine {np.round(mask.affine, 2).tolist()}\n"
+            f"Image: shape {image.shape}, affine {np.round(image.affine, 2).tolist()}"
+        )
+    return np.asarray(mask.dataobj) > 0.5
+
+
+class BrainExtractiond(MapTransform):  # type: ignore[misc]
+    """Add the brain mask of a volume to the data, as MetaTensor (1, x, y, z) of 0 and 1.
+
+    Args:
+        keys: the one volume, a MetaTensor (1, x, y, z) in RAS+.
+        mask_key: where the mask goes; ``meta["brain_extraction"]`` of it says how it was made.
+        method: see ``extract_brain``.
+    """
+
+    def __init__(self, keys: KeysCollection, mask_key: str, *, method: str) -> None:
+        super().__init__(keys)
+        if len(self.keys) != 1:
+            raise ValueError(f"a mask is made from one volume. Found keys {self.keys}.")
+        self.mask_key = mask_key
+        self.method = str(method)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Extract the brain; errors name the file."""
+        result = dict(data)
+        volume = result[self.keys[0]]
+        name = Path(str(volume.meta.get("filename_or_obj", "volume"))).name
+        image = nib.Nifti1Image(volume[0].numpy(), volume.affine.numpy())
+        try:
+            mask, used = extract_brain(image, self.method)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+        logger.debug("%s: brain mask by %s", name, used)
+        result[self.mask_key] = self._like(volume, mask, used)
+        return result
+
+    @staticmethod
+    def _like(volume: MetaTensor, mask: NDArray[np.bool_], used: str) -> MetaTensor:
+        tensor = volume.clone()
+        tensor[0] = volume.new_tensor(mask.astype(np.float32))
+        tensor.meta["brain_extraction"] = used
+        return tensor

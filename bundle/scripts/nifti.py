@@ -1,0 +1,188 @@
+"""NIfTI in and out: one 3-D volume that can be trusted, and a new one on the grid of another."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from monai.data import NibabelReader
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+SUFFIXES = (".nii", ".nii.gz")
+# Header fields of a NIfTI-1 or -2 that hold free text, and so may hold a name or a date of birth.
+FREE_TEXT_FIELDS = ("descrip", "aux_file", "intent_name", "db_name")
+
+
+def load_volume(path: str | Path) -> nib.Nifti1Image:
+    """Read one NIfTI volume and refuse what no later step could use.
+
+    Args:
+        path: a ``.nii`` or ``.nii.gz`` file of two or three dimensions. Trailing axes of length
+            one are dropped; a 2-D image is lifted to one slice, (width, height, 1).
+
+    Returns:
+        float32 image of shape (x, y, z) with the file's header and affine, voxels scaled by its
+        slope and intercept.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: it is not a NIfTI, is damaged, has another number of dimensions, no usable
+            affine, voxels that are not finite, or one value only.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.name}: no such file. Looked in {path.parent}.")
+    image = _open(path)
+    check_affine(image, name=path.name)
+    voxels = _read_voxels(image, name=path.name)
+    return nib.Nifti1Image(voxels, image.affine, image.header)
+
+
+def _open(path: Path) -> nib.Nifti1Image:
+    if not path.name.endswith(SUFFIXES):
+        raise ValueError(f"{path.name}: not a NIfTI file. Expected a name that ends in {SUFFIXES}.")
+    try:
+        return nib.load(path)
+    except (ImageFileError, OSError, EOFError, zlib.error) as error:
+        raise ValueError(
+            f"{path.name}: cannot be read as NIfTI ({error}). Fetch or convert it again."
+        ) from error
+
+
+def check_affine(image: nib.Nifti1Image, *, name: str) -> None:
+    """Raise ValueError where the header does not say how voxels lie in the scanner."""
+    header = image.header
+    if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
+        raise ValueError(
+            f"{name}: no usable affine (sform and qform codes are both 0), so left and right, "
+            "position and direction are unknown. Convert it again from DICOM, or set the form "
+            "codes if you know that the stored orientation is right."
+        )
+    affine = np.asarray(image.affine)
+    if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise ValueError(f"{name}: the affine is not invertible.\nFound: {affine.tolist()}")
+
+
+def _read_voxels(image: nib.Nifti1Image, *, name: str) -> NDArray[np.float32]:
+    """Voxels as float32 (x, y, z), checked."""
+    if image.get_data_dtype().fields is not None or image.get_data_dtype().kind == "c":
+        raise ValueError(
+            f"{name}: voxels are {image.get_data_dtype()}. Expected one real value a voxel."
+        )
+    try:
+        voxels = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise ValueError(
+            f"{name}: the voxel data are damaged or cut short ({error}). Fetch the file again."
+        ) from error
+    voxels = _as_three_dimensions(voxels, name=name)
+    if not np.all(np.isfinite(voxels)):
+        bad = int(np.count_nonzero(~np.isfinite(voxels)))
+        raise ValueError(
+            f"{name}: {bad} of {voxels.size} voxels are NaN or infinite. Expected finite numbers: "
+            "find out where they come from, or set them to 0 if they lie in the background."
+        )
+    if voxels.size == 0 or voxels.min() == voxels.max():
+        raise ValueError(f"{name}: the volume is empty or constant (shape {voxels.shape}).")
+    return voxels
+
+
+def _as_three_dimensions(voxels: NDArray[np.float32], *, name: str) -> NDArray[np.float32]:
+    """Drop trailing axes of length one; lift a 2-D image to one slice."""
+    shape = voxels.shape
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]
+    if voxels.ndim == 2:
+        voxels = voxels[..., np.newaxis]
+    if voxels.ndim != 3:
+        raise ValueError(
+            f"{name}: shape {shape}. Expected one 3-D volume: split a series into its volumes "
+            "(for example with fslsplit or nibabel.four_to_three) and choose one."
+        )
+    return voxels
+
+
+class VolumeReader(NibabelReader):  # type: ignore[misc]
+    """MONAI reader that gives the volume of ``load_volume``: checked, 3-D, float32."""
+
+    def read(self, data: Any, **kwargs: Any) -> nib.Nifti1Image:
+        """Read one file; see ``load_volume`` for what is refused."""
+        paths = [data] if isinstance(data, (str, os.PathLike)) else list(data)
+        if len(paths) != 1:
+            raise ValueError(f"one file makes one volume. Found {len(paths)}: {paths}")
+        self.filenames = [os.fspath(paths[0])]
+        return load_volume(paths[0])
+
+    def _get_array_data(self, img: nib.Nifti1Image, filename: Any) -> NDArray[np.float32]:
+        return np.asarray(img.dataobj, dtype=np.float32)
+
+
+def save_volume_like(
+    voxels: NDArray[Any], reference: str | Path, path: str | Path, *, dtype: str
+) -> None:
+    """Write voxels on the grid of another file: same shape, sform, qform, units and codes.
+
+    Fields of free text are emptied, slope and intercept reset. The file appears whole or not at
+    all.
+
+    Args:
+        voxels: (x, y, z) on the reference's own axes; rounded where ``dtype`` is an integer.
+        reference: NIfTI file whose header is taken over.
+        path: ``.nii`` or ``.nii.gz`` to write.
+        dtype: NumPy name of the stored type.
+
+    Raises:
+        ValueError: the number of voxels differs from the reference's.
+    """
+    source = nib.load(reference)
+    if int(np.prod(source.shape)) != voxels.size:
+        raise ValueError(
+            f"{Path(path).name}: {voxels.shape} voxels cannot lie on the grid of "
+            f"{Path(reference).name}, which is {source.shape}."
+        )
+    stored = np.asarray(voxels).reshape(source.shape)
+    if np.issubdtype(np.dtype(dtype), np.integer):
+        stored = np.rint(stored)
+    header = source.header.copy()
+    header.set_data_dtype(np.dtype(dtype))
+    header.set_slope_inter(1.0, 0.0)
+    header["cal_min"], header["cal_max"] = 0, 0
+    empty_free_text(header)
+    write_atomically(type(source)(stored.astype(dtype), None, header), path)
+
+
+def empty_free_text(header: nib.Nifti1Header) -> None:
+    """Empty every header field and extension that can name a person, in place."""
+    for field in FREE_TEXT_FIELDS:
+        if field in header:
+            header[field] = b""
+    header.extensions.clear()
+
+
+def write_atomically(image: nib.Nifti1Image, path: str | Path) -> None:
+    """Write a NIfTI under a temporary name in the same folder, flush it, then rename it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    suffix = ".nii.gz" if path.name.endswith(".nii.gz") else ".nii"
+    handle, name = tempfile.mkstemp(suffix=suffix, prefix=".", dir=path.parent)
+    os.close(handle)
+    try:
+        nib.save(image, name)
+        with Path(name).open("rb+") as file:
+            os.fsync(file.fileno())
+        Path(name).chmod(0o666 & ~_umask())
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

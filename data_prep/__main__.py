@@ -1,0 +1,196 @@
+"""Commands that build, check and show slice datasets: ``python -m data_prep COMMAND --help``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fire
+
+from data_prep.build import Inputs, build_from_bids
+from data_prep.executor import count_cores
+from data_prep.phantom import build_phantom
+from data_prep.report import write_report
+from data_prep.stages import DEFAULT_BUNDLE
+from data_prep.verify import verify_dataset
+
+# Exit codes: everything was used; some images were left out; it could not be done at all.
+COMPLETE, LEFT_OUT, FAILED = 0, 3, 1
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command line asks for, run only when the whole line was understood."""
+
+    run: Callable[[], int]
+
+    def __str__(self) -> str:
+        return ""
+
+
+def split_list(value: str | tuple[Any, ...] | list[Any]) -> list[str]:
+    """Names separated by commas, whichever way the command line passed them."""
+    parts = value.split(",") if isinstance(value, str) else value
+    return [str(part).strip() for part in parts if str(part).strip()]
+
+
+def split_pairs(value: Any) -> dict[str, str]:
+    """``A=none,B=auto`` as a dictionary.
+
+    Raises:
+        ValueError: a part without ``=``.
+    """
+    pairs = {}
+    for part in split_list(value):
+        name, separator, method = part.partition("=")
+        if not separator:
+            raise ValueError(f"{part!r}: expected NAME=METHOD, for example A=none,B=deepbet.")
+        pairs[name] = method
+    return pairs
+
+
+def name_folders(inputs: list[str]) -> Mapping[str, Path]:
+    """Input folders by name; ValueError where there is none or two have the same name."""
+    folders: dict[str, Path] = {}
+    for text in inputs:
+        folder = Path(text)
+        name = folder.resolve().name
+        if name in folders:
+            raise ValueError(f"two inputs are called {name}: {folders[name]} and {folder}.")
+        folders[name] = folder
+    if not folders:
+        raise ValueError("no input. Name BIDS folders: --inputs A,B")
+    return folders
+
+
+def bids(
+    out: str,
+    *,
+    inputs: Any,
+    brain_extraction: Any = "",
+    hold_out: Any = "",
+    groups: str = "",
+    participant_label: Any = "",
+    workers: int = 0,
+    bundle: str = str(DEFAULT_BUNDLE),
+) -> Command:
+    """Build a slice dataset from BIDS folders; run again to go on, or to add inputs.
+
+    The exit code is 0 when every image was used and 3 when some were left out, which the last
+    line counts and OUT/exclusions.tsv explains.
+
+    Args:
+        out: folder of the slice dataset.
+        inputs: BIDS folders, separated by commas; each is named by its folder.
+        brain_extraction: method per input, as A=none,B=deepbet; one of auto, hd-bet, deepbet,
+            none (brain-extracted already). The others use the bundle's.
+        hold_out: inputs kept for an external test.
+        groups: table with the columns dataset, subject, group of subjects that belong together.
+        participant_label: subjects to take, separated by commas; all where absent.
+        workers: processes; 0 takes one for each core.
+        bundle: folder of the bundle whose preprocessing is used.
+    """
+
+    def run() -> int:
+        wanted = Inputs(
+            folders=name_folders(split_list(inputs)),
+            brain_extraction=split_pairs(brain_extraction),
+            hold_out=split_list(hold_out),
+            groups=Path(groups) if groups else None,
+            participant_label=split_list(participant_label) or None,
+        )
+        return build(Path(out), wanted, bundle=Path(bundle), workers=workers)
+
+    return Command(run)
+
+
+def build(out: Path, inputs: Inputs, *, bundle: Path, workers: int) -> int:
+    """Build, then say in one line what came of it."""
+    failed = build_from_bids(out, inputs, bundle=bundle, workers=workers or count_cores())
+    print(f"{out}: ready. Left out: {failed} images (see exclusions.tsv).")
+    return LEFT_OUT if failed else COMPLETE
+
+
+def phantom(
+    out: str,
+    *,
+    subjects: int = 12,
+    seed: int = 0,
+    brain_extraction: str = "",
+    workers: int = 0,
+    bundle: str = str(DEFAULT_BUNDLE),
+) -> Command:
+    """Simulate subjects, and build a slice dataset from them like from any BIDS folder.
+
+    Args:
+        out: folder of the slice dataset; the simulated scans are written to OUT/bids/phantom.
+        subjects: how many to simulate.
+        seed: of all random choices.
+        brain_extraction: method; the bundle's where absent.
+        workers: processes; 0 takes one for each core.
+        bundle: folder of the bundle whose preprocessing is used.
+    """
+
+    def run() -> int:
+        folder = Path(out) / "bids" / "phantom"
+        build_phantom(folder, subjects=subjects, seed=seed)
+        methods = {"phantom": brain_extraction} if brain_extraction else {}
+        wanted = Inputs({"phantom": folder}, methods, [], None, None)
+        return build(Path(out), wanted, bundle=Path(bundle), workers=workers)
+
+    return Command(run)
+
+
+def report(out: str) -> Command:
+    """Write OUT/report.html, one page to look at: counts, pairs, registration, intensities.
+
+    Args:
+        out: folder of the slice dataset.
+    """
+
+    def run() -> int:
+        print(write_report(Path(out)))
+        return COMPLETE
+
+    return Command(run)
+
+
+def verify(out: str) -> Command:
+    """Check every file of a slice dataset and name what is wrong; exit code 1 if anything is.
+
+    Args:
+        out: folder of the slice dataset.
+    """
+
+    def run() -> int:
+        problems = verify_dataset(Path(out))
+        for problem in problems:
+            print(problem)
+        print(f"{out}: {len(problems)} problems" if problems else f"{out}: no problem found")
+        return FAILED if problems else COMPLETE
+
+    return Command(run)
+
+
+COMMANDS = {"bids": bids, "phantom": phantom, "report": report, "verify": verify}
+
+
+def main() -> int:
+    """Run one command; what can be expected to go wrong ends with one clear line."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    command = fire.Fire(COMMANDS, name="python -m data_prep", serialize=str)
+    if not isinstance(command, Command):
+        return FAILED  # fire has shown its help
+    try:
+        return command.run()
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

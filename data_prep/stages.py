@@ -1,0 +1,63 @@
+"""The bundle's own preprocessing, built from its JSON, so that inference meets it again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+DEFAULT_BUNDLE = Path(__file__).resolve().parents[1] / "bundle"
+CONFIG = Path("configs/inference.json")
+
+Stage = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The four steps of ``preprocessing``, one after the other, and what they were made from.
+
+    Each takes and returns a dictionary with ``image`` and, once it is known, ``brain_mask``:
+    MetaTensors (1, x, y, z). ``dseg`` may hold truth on the same grid.
+    """
+
+    load_volume: Stage
+    extract_brain: Stage
+    correct_bias: Stage
+    to_network: Stage
+    section: dict[str, Any]  # `preprocessing` of inference.json, references resolved
+    max_in_plane_spacing_mm: float
+
+
+@lru_cache(maxsize=8)
+def load_stages(bundle: Path, brain_extraction: str | None = None) -> Stages:
+    """Build the stages of a bundle.
+
+    Args:
+        bundle: folder that holds ``configs/inference.json``.
+        brain_extraction: method to use instead of the one in the config; None keeps that.
+
+    Raises:
+        FileNotFoundError: there is no such config.
+    """
+    config = bundle / CONFIG
+    if not config.is_file():
+        raise FileNotFoundError(f"{config}: no such file. Name the bundle's folder with --bundle.")
+    if str(bundle) not in sys.path:
+        sys.path.insert(0, str(bundle))  # as MONAI's runner does: configs name `scripts.*`
+    parser = ConfigParser()
+    parser.read_config(str(config))
+    parser["bundle_root"] = str(bundle)
+    if brain_extraction is not None:
+        parser["brain_extraction"] = brain_extraction
+    names = ("load_volume", "extract_brain", "correct_bias", "to_network")
+    stages = {name: parser.get_parsed_content(name) for name in names}
+    return Stages(
+        **stages,
+        section=parser.get_parsed_content("preprocessing_section"),
+        max_in_plane_spacing_mm=float(parser.get_parsed_content("max_in_plane_spacing_mm")),
+    )

@@ -1,0 +1,170 @@
+"""The group step: from the records of all sessions to splits, tables and ``dataset.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from data_prep.splits import assign_splits
+from data_prep.store import (
+    FORMAT_VERSION,
+    SESSIONS,
+    SHARDS,
+    SOURCES,
+    read_json,
+    write_json,
+    write_parquet,
+    write_tsv,
+)
+from data_prep.subject import TOOLS
+
+SLICE_TYPES = {
+    "subject_id": "str",
+    "group": "str",
+    "session": "str",
+    "dataset": "str",
+    "contrast": "str",
+    "space": "str",
+    "slice_index": "int32",
+    "position_mm": "float64",
+    "brain_fraction": "float32",
+    "train": "bool",
+    "split": "str",
+    "shard": "str",
+    "row": "int32",
+    "sha256": "str",
+}
+SORTED_BY = ["subject_id", "session", "contrast", "space", "row"]
+EXCLUSION_COLUMNS = ["dataset", "subject_id", "session", "file", "reason"]
+
+
+def read_sources(output_dir: Path) -> dict[str, dict[str, Any]]:
+    """What is known of each input dataset, by its name."""
+    return {path.stem: read_json(path) for path in sorted((output_dir / SOURCES).glob("*.json"))}
+
+
+def read_records(output_dir: Path) -> list[dict[str, Any]]:
+    """The records of all finished sessions, in the order of their names."""
+    return [read_json(path) for path in sorted((output_dir / SESSIONS).glob("*/*.json"))]
+
+
+def read_slice_rows(output_dir: Path, groups: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """One row a slice, but for its split."""
+    for record in read_records(output_dir):
+        for stem in record["shards"]:
+            path = output_dir / SHARDS / f"{stem}.json"
+            shard = read_json(path)
+            common = {
+                "subject_id": shard["subject_id"],
+                "group": groups[shard["subject_id"]],
+                "session": shard["session"],
+                "dataset": shard["dataset"],
+                "contrast": shard["contrast"],
+                "space": shard["space"],
+                "shard": (SHARDS / f"{stem}.npy").as_posix(),
+            }
+            for row in shard["slices"]:
+                yield {**common, **row}
+
+
+def read_groups_of_sources(sources: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Group of each subject_id; the subject itself where no other was given."""
+    return {
+        subject_id: group
+        for source in sources.values()
+        for subject_id, group in source["groups"].items()
+    }
+
+
+def write_tables(output_dir: Path, section: dict[str, Any], hold_out: Sequence[str]) -> None:
+    """Write splits, tables and, last, ``dataset.json``: without it a reader sees no dataset.
+
+    Splits stored before stay as they are.
+
+    Raises:
+        ValueError: no session gave a slice.
+    """
+    sources = read_sources(output_dir)
+    groups = read_groups_of_sources(sources)
+    slices = pd.DataFrame(read_slice_rows(output_dir, groups))
+    if slices.empty:
+        raise ValueError(
+            "no image could be used: see exclusions.tsv for the reason of each. "
+            f"Sessions read: {len(read_records(output_dir))}."
+        )
+    splits = update_splits(output_dir, slices, hold_out)
+    slices = slices.merge(splits, on=["dataset", "group"], validate="many_to_one")
+    slices = slices[list(SLICE_TYPES)].astype(SLICE_TYPES).sort_values(SORTED_BY)
+    subjects = describe_subjects(slices)
+    write_tsv(output_dir / "splits.tsv", splits)
+    write_tsv(output_dir / "subjects.tsv", subjects)
+    write_parquet(output_dir / "slices.parquet", slices.reset_index(drop=True))
+    write_json(output_dir / "dataset.json", describe_dataset(section, sources, slices))
+
+
+def update_splits(output_dir: Path, slices: pd.DataFrame, hold_out: Sequence[str]) -> pd.DataFrame:
+    """Dataset, group and split, sorted; earlier assignments are kept."""
+    stored = output_dir / "splits.tsv"
+    existing: dict[tuple[str, str], str] = {}
+    if stored.is_file():
+        table = pd.read_csv(stored, sep="\t", dtype=str)
+        existing = {(row.dataset, row.group): row.split for row in table.itertuples()}
+    pairs = sorted(set(zip(slices["dataset"], slices["group"], strict=True)))
+    assigned = assign_splits(pairs, hold_out=hold_out, existing=existing)
+    rows = [(dataset, group, split) for (dataset, group), split in sorted(assigned.items())]
+    return pd.DataFrame(rows, columns=["dataset", "group", "split"])
+
+
+def describe_subjects(slices: pd.DataFrame) -> pd.DataFrame:
+    """One row a subject: its group and split, its sessions, and the contrasts that it has."""
+    rows = []
+    for subject_id, own in slices.groupby("subject_id", sort=True):
+        first = own.iloc[0]
+        rows.append(
+            {
+                "subject_id": subject_id,
+                "group": first["group"],
+                "dataset": first["dataset"],
+                "split": first["split"],
+                "sessions": own["session"].nunique(),
+                "has_t1w": bool((own["contrast"] == "T1w").any()),
+                "has_t2w": bool((own["contrast"] == "T2w").any()),
+                "has_pair": bool((own["space"] == "T1w").any()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def write_exclusions(output_dir: Path) -> int:
+    """Write ``exclusions.tsv`` from sources and records, and count the images that failed.
+
+    Names that are no T1w or T2w, or a second one of a session, are listed but not counted.
+    """
+    failed = [row for record in read_records(output_dir) for row in record["exclusions"]]
+    passed_over = [row for source in read_sources(output_dir).values() for row in source["index"]]
+    table = pd.DataFrame(failed + passed_over, columns=EXCLUSION_COLUMNS)
+    write_tsv(output_dir / "exclusions.tsv", table.sort_values(EXCLUSION_COLUMNS))
+    return len(failed)
+
+
+def describe_dataset(
+    section: dict[str, Any], sources: dict[str, dict[str, Any]], slices: pd.DataFrame
+) -> dict[str, Any]:
+    """Content of ``dataset.json``."""
+    per_split = slices.groupby(["split", "contrast", "space"]).size()
+    return {
+        "format_version": FORMAT_VERSION,
+        "preprocessing": section,
+        "sources": {name: source["description"] for name, source in sources.items()},
+        "software": {name: version(name) for name in TOOLS},
+        "counts": {
+            "subjects": int(slices["subject_id"].nunique()),
+            "slices": len(slices),
+            "training_slices": int((slices["train"] & (slices["split"] == "train")).sum()),
+            "slices_per_split": {" ".join(key): int(count) for key, count in per_split.items()},
+        },
+    }

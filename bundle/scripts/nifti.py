@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import tempfile
 import zlib
@@ -48,11 +49,20 @@ def _open(path: Path) -> nib.Nifti1Image:
     if not path.name.endswith(SUFFIXES):
         raise ValueError(f"{path.name}: not a NIfTI file. Expected a name that ends in {SUFFIXES}.")
     try:
+        if path.name.endswith(".gz"):
+            _read_to_the_end(path)
         return nib.load(path)
     except (ImageFileError, OSError, EOFError, zlib.error) as error:
         raise ValueError(
             f"{path.name}: cannot be read as NIfTI ({error}). Fetch or convert it again."
         ) from error
+
+
+def _read_to_the_end(path: Path) -> None:
+    """Read a gzip stream whole: only then is its checksum compared, and nibabel stops before."""
+    with gzip.open(path, "rb") as file:
+        while file.read(1 << 22):
+            pass
 
 
 def check_affine(image: nib.Nifti1Image, *, name: str) -> None:

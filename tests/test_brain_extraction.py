@@ -1,0 +1,113 @@
+"""Brain masks by each method, and what is refused."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scripts import hd_bet
+from scripts.brain_extraction import (
+    extract_brain,
+    extract_with_deepbet,
+    keep_largest_component,
+    load_mask,
+    mask_brain_extracted,
+)
+
+
+def ball(radius, size=32):
+    index = np.indices((size,) * 3) - size / 2
+    return (index**2).sum(axis=0) < radius**2
+
+
+def as_image(voxels):
+    return nib.Nifti1Image(np.asarray(voxels, dtype=np.float32), np.eye(4))
+
+
+def test_the_largest_component_is_kept_and_filled():
+    mask = ball(10)
+    mask[16, 16, 16] = False
+    mask[0, 0, 0] = True
+    np.testing.assert_array_equal(keep_largest_component(mask), ball(10))
+    assert not keep_largest_component(np.zeros((3, 3, 3), dtype=bool)).any()
+
+
+def test_brain_extracted_input_is_its_own_mask():
+    # Resampling leaves ringing around the brain, below 0 and outside.
+    voxels = np.where(ball(10), 100.0, 0.0)
+    voxels[ball(12) & ~ball(10)] = -3.0
+    np.testing.assert_array_equal(mask_brain_extracted(as_image(voxels)), ball(10))
+
+
+def test_a_whole_head_is_not_taken_for_a_brain():
+    head = np.random.default_rng(0).uniform(1, 9, (16, 16, 16))
+    with pytest.raises(ValueError, match=r"100% of the volume.*use"):
+        mask_brain_extracted(as_image(head))
+
+
+def test_a_mask_file_is_read_in_any_orientation(tmp_path):
+    mask = np.zeros((8, 9, 10), dtype=np.uint8)
+    mask[2:5, 3:4, 6:9] = 1
+    image = nib.Nifti1Image(mask, np.eye(4))
+    turned = image.as_reoriented(nib.orientations.axcodes2ornt("LIP"))
+    nib.save(turned, tmp_path / "mask.nii.gz")
+    found, used = extract_brain(as_image(np.ones_like(mask)), str(tmp_path / "mask.nii.gz"))
+    np.testing.assert_array_equal(found, mask > 0)
+    assert used == "mask file"
+
+
+@pytest.mark.parametrize(
+    ("mask", "affine", "message"),
+    [
+        (np.eye(8)[..., None].repeat(8, axis=2), np.eye(4) * 1.5, "another grid"),
+        (np.eye(7)[..., None].repeat(8, axis=2), np.eye(4), "another grid"),
+        (np.zeros((8, 8, 8)), np.eye(4), "empty or constant"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_refused(tmp_path, mask, affine, message):
+    affine[3, 3] = 1
+    nib.save(nib.Nifti1Image(mask.astype(np.uint8), affine), tmp_path / "mask.nii")
+    with pytest.raises(ValueError, match=message) as caught:
+        load_mask(tmp_path / "mask.nii", as_image(np.ones((8, 8, 8))))
+    assert "mask.nii" in str(caught.value)
+
+
+def test_an_unknown_method_is_an_error_that_lists_the_known():
+    with pytest.raises(ValueError, match="Expected auto, none, deepbet, hd-bet or a mask file"):
+        extract_brain(as_image(ball(5)), "bet")
+
+
+def test_no_brain_is_an_error():
+    with pytest.raises(ValueError, match="is empty"):
+        extract_brain(as_image(-ball(5).astype(float)), "none")
+
+
+def test_deepbet_says_when_it_finds_none():
+    with pytest.raises(ValueError, match="deepbet found no brain"):
+        extract_with_deepbet(as_image(np.zeros((20, 20, 20))))
+
+
+def test_auto_takes_deepbet_where_hd_bet_has_no_weights(monkeypatch, tmp_path):
+    monkeypatch.setenv("HDBET_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr("scripts.brain_extraction.extract_with_deepbet", lambda image: ball(5))
+    assert extract_brain(as_image(ball(5)), "auto")[1] == "deepbet"
+
+
+def test_hd_bet_weights_are_not_opened_without_a_pinned_checksum(monkeypatch, tmp_path):
+    monkeypatch.setenv("HDBET_WEIGHTS", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        hd_bet.verify_weights(tmp_path)
+    checkpoint = tmp_path / hd_bet.CHECKPOINT
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"weights")
+    monkeypatch.delenv("HDBET_SHA256", raising=False)
+    with pytest.raises(ValueError, match="a pinned one"):
+        hd_bet.verify_weights(tmp_path)
+    monkeypatch.setenv("HDBET_SHA256", "0" * 64)
+    with pytest.raises(ValueError, match="Expected 0000"):
+        hd_bet.verify_weights(tmp_path)
+    # sha256 of b"weights"
+    import hashlib
+
+    monkeypatch.setenv("HDBET_SHA256", hashlib.sha256(b"weights").hexdigest())
+    hd_bet.verify_weights(tmp_path)

@@ -83,7 +83,6 @@ def describe(dataset_dir: Path, sessions: Sequence[SessionSummary]) -> dict[str,
         "title": dataset_dir.resolve().name,
         "totals": describe_totals(dataset_dir, sessions, subjects, exclusions),
         "datasets": [describe_dataset(name, about, sessions, subjects) for name in names],
-        "parts": SPLITS,
         "exclusions": exclusions.to_dict("records"),
         "sessions": [describe_session(one) for one in sessions],
         "mutual_information": plot_mutual_information(registered) if registered else None,
@@ -124,7 +123,7 @@ def describe_dataset(
         "t2w": sum(one.count(*NATIVE_T2W) for one in members),
         "registered": sum(one.count(*REGISTERED) for one in members),
         "training": sum(one.training_slices for one in members),
-        "parts": [int(parts.get(part, 0)) for part in SPLITS],
+        "parts": {part: int(parts[part]) for part in SPLITS if part in parts},
         "densities": plot_densities(members) if members else None,
     }
 

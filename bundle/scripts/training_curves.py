@@ -1,0 +1,83 @@
+"""Training curves: losses and metrics of a run, from its TensorBoard event files."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from operator import attrgetter
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from scripts.report import save_figure
+
+CURVES_PER_ROW = 3
+
+
+def load_scalars(event_dir: str | PathLike[str]) -> dict[str, npt.NDArray[np.float64]]:
+    """Read the scalars of a run's TensorBoard event files.
+
+    Returns:
+        (points, 2) by tag: step and value.
+
+    Raises:
+        FileNotFoundError: there are no event files.
+        ValueError: they hold no scalars.
+    """
+    if not list(Path(event_dir).glob("*tfevents*")):
+        raise FileNotFoundError(f"{event_dir}: no TensorBoard event files; train a model first")
+    accumulator = EventAccumulator(str(event_dir), size_guidance={"scalars": 0})  # 0: keep all
+    accumulator.Reload()
+    tags = accumulator.Tags()["scalars"]
+    if not tags:
+        raise ValueError(f"{event_dir}: the event files hold no scalars")
+    return {tag: unique_steps(accumulator.Scalars(tag)) for tag in sorted(tags)}
+
+
+def unique_steps(points: Sequence[Any]) -> npt.NDArray[np.float64]:
+    """Sort points by step; where a resumed run wrote a step again, the later value counts."""
+    values = {point.step: point.value for point in sorted(points, key=attrgetter("wall_time"))}
+    return np.array(sorted(values.items()), dtype=np.float64)
+
+
+def group_by_quantity(tags: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Put `training/ssim` and `validation/ssim` into one panel: {"ssim": {part: tag}}."""
+    groups: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for tag in tags:
+        part, _, quantity = tag.rpartition("/")
+        groups[quantity][part] = tag
+    return dict(groups)
+
+
+def save_training_curves(path: str | PathLike[str], event_dir: str | PathLike[str]) -> Path:
+    """Save losses and validation metrics of a run, one panel per quantity.
+
+    Args:
+        path: picture to write.
+        event_dir: folder that holds the TensorBoard event files.
+    """
+    scalars = load_scalars(event_dir)
+    groups = group_by_quantity(list(scalars))
+    rows = math.ceil(len(groups) / CURVES_PER_ROW)
+    figure = Figure(figsize=(4 * CURVES_PER_ROW, 2.4 * rows), layout="constrained")
+    axes = figure.subplots(rows, CURVES_PER_ROW, squeeze=False).ravel()
+    for panel, (quantity, tags) in zip(axes, groups.items(), strict=False):
+        for part, tag in tags.items():
+            steps, values = scalars[tag].T
+            marker = "o" if len(steps) == 1 else ""  # one point makes no line
+            panel.plot(steps, values, label=part, marker=marker, linewidth=1.3)
+        panel.set_title(quantity, fontsize=10)
+        panel.set_xlabel("step", fontsize=8)
+        panel.tick_params(labelsize=8)
+        panel.spines[["top", "right"]].set_visible(False)
+        if any(tags):
+            panel.legend(frameon=False, fontsize=8)
+    for panel in axes[len(groups) :]:
+        panel.set_axis_off()
+    return save_figure(figure, path)

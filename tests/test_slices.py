@@ -41,7 +41,7 @@ def test_every_slice_that_touches_the_mask_is_kept_in_order():
 def test_storing_errs_by_half_a_step_at_most():
     image = np.random.default_rng(0).uniform(-1, 1, (16, 16, 3))
     stack = stack_slices(as_data(image, np.ones_like(image)))
-    back = np.moveaxis(2 * stack.images / 65535.0 - 1, 0, -1)
+    back = np.moveaxis(stack.images / 65535 * 2 - 1, 0, -1)
     assert np.abs(back - image).max() <= 1 / 65535 + 1e-7
 
 

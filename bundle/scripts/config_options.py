@@ -1,0 +1,64 @@
+"""Names of options: what nothing reads is an error, where MONAI would accept it in silence."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+
+from monai.bundle import ReferenceResolver
+
+from scripts.config_references import load_config
+
+MONAI_IDS = frozenset(  # what MONAI adds: metadata, and the ids of --tracking mlflow
+    ["_meta_", "tracking_uri", "experiment_name", "run_name", "is_not_rank0", "save_execute_config"]
+)
+
+
+def check_option_names(*, configs_dir: str) -> None:
+    """Fail when the config that calls this holds a top-level id that nothing knows or reads.
+
+    Known is what a config of the bundle defines, read is what another entry refers to: so a
+    misspelt `--max_epocs 3` is an error, and an overlay may bring components of its own.
+
+    Args:
+        configs_dir: folder of the bundle's configs, its sub-folders included.
+    """
+    resolver = _find_resolver()
+    names = {name.split(ReferenceResolver.sep)[0] for name in resolver.items} - {""}
+    known = MONAI_IDS.union(*(load_config(path) for path in Path(configs_dir).rglob("*.json")))
+    unknown = sorted(names - known - _list_references(resolver))
+    if unknown:
+        raise ValueError(_describe(unknown, known))
+
+
+def _find_resolver() -> ReferenceResolver:
+    """Return the resolver that instantiates our caller: MONAI hands it to nobody."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, ReferenceResolver):
+            return owner
+        frame = frame.f_back
+    raise RuntimeError("check_option_names works only as a component of a config that MONAI runs.")
+
+
+def _list_references(resolver: ReferenceResolver) -> set[str]:
+    texts = (item.get_config() for item in resolver.items.values())
+    return {
+        reference.split(ReferenceResolver.sep)[0]
+        for text in texts
+        if isinstance(text, str)
+        for reference in ReferenceResolver.match_refs_pattern(text)
+    }
+
+
+def _describe(unknown: Iterable[str], known: Iterable[str]) -> str:
+    hints = []
+    for name in unknown:
+        close = difflib.get_close_matches(name, known, n=1)
+        hints.append(f"--{name}" + (f" (did you mean --{close[0]}?)" if close else ""))
+    return (
+        f"Unknown option {', '.join(hints)}: no config defines it and none of its entries reads it."
+    )

@@ -1,0 +1,188 @@
+"""The slices of a slice dataset as training and evaluation see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from scripts.sampling import assign_sides, draw_position
+from scripts.slice_tables import SliceImage, SlicePair, list_images, load_pairs, read_slices
+
+LARGEST_VALUE = 65535  # of a shard, stands for intensity 1
+OPEN_SHARDS = 128  # files; images and masks together stay below the usual limit of 1024
+
+
+@lru_cache(maxsize=2 * OPEN_SHARDS)
+def _open_shard(path: str) -> np.ndarray:
+    """Map a file into memory; by path, since a map that is pickled for a worker is copied whole."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path}: this shard cannot be read ({error}). `python -m data_prep verify` lists what "
+            "is damaged; build the dataset again to repair it."
+        ) from error
+
+
+def read_image(image: SliceImage) -> tuple[Tensor, Tensor]:
+    """Read an image (channel, height, width) in [-1, 1] and its boolean mask (1, height, width)."""
+    stored = _open_shard(image.shard)[list(image.rows)]
+    middle = image.rows[len(image.rows) // 2]
+    mask_path = Path(image.shard).with_name(f"{Path(image.shard).stem}_mask.npy")
+    mask = _open_shard(str(mask_path))[middle] > 0
+    values = stored.astype(np.float32) / LARGEST_VALUE * 2 - 1
+    return torch.from_numpy(values), torch.from_numpy(mask[None])
+
+
+@dataclass(frozen=True)
+class TrainingSlices:
+    """The slices that are drawn for each contrast.
+
+    Attributes:
+        t1w: every T1w slice to draw from.
+        t2w: every T2w slice to draw from; where paired, number i belongs to T1w number i.
+        paired: whether both contrasts are drawn at the same position.
+    """
+
+    t1w: list[SliceImage]
+    t2w: list[SliceImage]
+    paired: bool
+
+    def __len__(self) -> int:
+        return max(len(self.t1w), len(self.t2w))
+
+
+def load_training_slices(
+    dataset_dir: str, *, sampling: str, seed: int, slices: int, slice_distance_mm: float
+) -> TrainingSlices:
+    """List the slices of the training split that a training draws from.
+
+    Args:
+        dataset_dir: slice dataset.
+        sampling: "disjoint", T1w and T2w from two halves of the subjects; "shuffled", each from
+            all of them; "paired", the same slice in both contrasts.
+        seed: decides the halves.
+        slices: see `list_images`.
+        slice_distance_mm: see `list_images`.
+    """
+    if sampling not in ("disjoint", "shuffled", "paired"):
+        raise ValueError(f"sampling is {sampling!r}; expected 'disjoint', 'shuffled' or 'paired'.")
+    channels: dict[str, Any] = {"slices": slices, "slice_distance_mm": slice_distance_mm}
+    if sampling == "paired":
+        return _load_paired(dataset_dir, **channels)
+    table = read_slices(dataset_dir, split="train")
+    table = table[table["space"] == "native"]
+    images = table.assign(image=list_images(table, dataset_dir=dataset_dir, **channels))
+    images = images[images["train"]]
+    parts = {name: images[images["contrast"] == name] for name in ("T1w", "T2w")}
+    _check_counts(dataset_dir, parts)
+    if sampling == "disjoint":
+        parts = _keep_sides(dataset_dir, parts, seed)
+    return TrainingSlices(parts["T1w"]["image"].tolist(), parts["T2w"]["image"].tolist(), False)
+
+
+def _load_paired(dataset_dir: str, **channels: Any) -> TrainingSlices:
+    pairs = load_pairs(
+        dataset_dir,
+        split="train",
+        training_slices=True,
+        max_subjects=None,
+        slice_step=1,
+        **channels,
+    )
+    if not pairs:
+        raise ValueError(
+            f"{dataset_dir}: no T1w slice of the training split has a registered T2w, which "
+            "sampling 'paired' needs. Use --sampling disjoint or --sampling shuffled."
+        )
+    return TrainingSlices([pair.t1w for pair in pairs], [pair.t2w for pair in pairs], True)
+
+
+def _check_counts(dataset_dir: str, parts: dict[str, pd.DataFrame]) -> None:
+    missing = [name for name, part in parts.items() if part.empty]
+    if missing:
+        found = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
+        raise ValueError(
+            f"{dataset_dir}: the training split has no {' and no '.join(missing)} slices (found "
+            f"{found}). Add a folder that has them: `python -m data_prep bids OUT --inputs ...`."
+        )
+
+
+def _keep_sides(
+    dataset_dir: str, parts: dict[str, pd.DataFrame], seed: int
+) -> dict[str, pd.DataFrame]:
+    sides = assign_sides(parts["T1w"], parts["T2w"], seed=seed)
+    kept = {name: part[part["group"].map(sides) == name] for name, part in parts.items()}
+    for name, part in kept.items():
+        if part.empty:
+            raise ValueError(
+                f"{dataset_dir}: sampling 'disjoint' leaves no subject for {name}, since the "
+                f"training split has {len(sides)} group(s) of subjects. Use --sampling shuffled, "
+                "or add subjects."
+            )
+    return kept
+
+
+class UnpairedSlices(Dataset[dict[str, Any]]):
+    """Sample n of a training: a T1w and a T2w slice, a pure function of the seed and n.
+
+    Args:
+        data: the slices to draw from.
+        seed: of the permutations.
+    """
+
+    def __init__(self, data: TrainingSlices, *, seed: int) -> None:
+        self.data = data
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        t1w = self._draw(self.data.t1w, number, "pair" if self.data.paired else "T1w")
+        t2w = self._draw(self.data.t2w, number, "pair" if self.data.paired else "T2w")
+        t1w_image, t1w_mask = read_image(t1w)
+        t2w_image, t2w_mask = read_image(t2w)
+        return {
+            "t1w": t1w_image,
+            "t2w": t2w_image,
+            "t1w_mask": t1w_mask,
+            "t2w_mask": t2w_mask,
+            "sample": number,
+            "t1w_subject_id": t1w.subject_id,
+            "t2w_subject_id": t2w.subject_id,
+        }
+
+    def _draw(self, images: list[SliceImage], number: int, stream: str) -> SliceImage:
+        return images[draw_position(number, length=len(images), seed=self.seed, stream=stream)]
+
+
+class EvaluationSlices(Dataset[dict[str, Any]]):
+    """The pairs of a split in order: real T1w, real T2w on its grid, and the T1w's brain mask."""
+
+    def __init__(self, data: list[SlicePair]) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        pair = self.data[index]
+        t1w, mask = read_image(pair.t1w)
+        t2w, _ = read_image(pair.t2w)
+        return {
+            "t1w": t1w,
+            "t2w": t2w,
+            "mask": mask,
+            "subject_id": pair.t1w.subject_id,
+            "session": pair.t1w.session,
+            "slice_index": pair.t1w.slice_index,
+        }

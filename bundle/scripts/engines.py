@@ -1,0 +1,188 @@
+"""The engine that trains the four networks of CycleGAN; `evaluator` holds the other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from monai.engines import Trainer
+from monai.engines.utils import IterationEvents
+from monai.engines.workflow import Workflow
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from scripts.augmentation import SliceAugmentation
+from scripts.cyclegan import (
+    Discriminators,
+    Generators,
+    Images,
+    LossWeights,
+    StructureLoss,
+    compute_discriminator_loss,
+    compute_generator_losses,
+    frozen,
+    sum_losses,
+    translate_cycles,
+)
+from scripts.ema import MovingAverage
+from scripts.image_pool import ImagePool
+from scripts.precision import autocast, select_precision
+from scripts.sampling import GlobalSampler, derive_seeds
+
+logger = logging.getLogger(__name__)
+
+
+class CycleGanTrainer(Trainer):
+    """Trains both generators and both discriminators, one optimiser for each kind.
+
+    `state.output` is a list of one dict for the whole batch: the images of `translate_cycles`,
+    every loss by its name, and `loss`, all tensors on the device. So an iteration never waits for
+    the device; a handler that reads a number does. (MONAI's `decollate` would read all of them.)
+
+    Args:
+        device: where the networks are.
+        max_epochs: last epoch.
+        epoch_length: steps of an epoch.
+        train_data_loader: batches of `UnpairedSlices`.
+        generators: both, trained by `generator_optimizer`.
+        discriminators: both, trained by `discriminator_optimizer`.
+        generator_optimizer: of both generators.
+        discriminator_optimizer: of both discriminators.
+        averages: of the generators, updated after every step.
+        pools: earlier fakes, `t1w` and `t2w`.
+        weights: of the generators' losses.
+        structure_loss: called with a real image, its fake and `mask=`.
+        augmentation: of batches on the device; None for none.
+        paired: whether both images of a sample show one slice and share their geometry.
+        scaler: of the losses; does something in fp16 only.
+        precision: see `select_precision`.
+        seed: of the augmentation, with the sample's number.
+        train_handlers: MONAI or ignite handlers.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: torch.device,
+        max_epochs: int,
+        epoch_length: int,
+        train_data_loader: DataLoader[Any],
+        generators: Generators,
+        discriminators: Discriminators,
+        generator_optimizer: Optimizer,
+        discriminator_optimizer: Optimizer,
+        averages: Sequence[MovingAverage],
+        pools: dict[str, ImagePool],
+        weights: LossWeights,
+        structure_loss: StructureLoss,
+        augmentation: SliceAugmentation | None,
+        paired: bool,
+        scaler: torch.amp.GradScaler,
+        precision: str,
+        seed: int,
+        train_handlers: Sequence[Any],
+    ) -> None:
+        super().__init__(
+            device=device,
+            max_epochs=max_epochs,
+            data_loader=train_data_loader,
+            epoch_length=epoch_length,
+            decollate=False,
+            handlers=[handler for handler in train_handlers if handler is not None],
+        )
+        self.generators = generators
+        self.discriminators = discriminators
+        self.generator_optimizer = generator_optimizer
+        self.discriminator_optimizer = discriminator_optimizer
+        self.averages = averages
+        self.pools = pools
+        self.weights = weights
+        self.structure_loss = structure_loss
+        self.augmentation = augmentation
+        self.paired = paired
+        self.loss_scaler = scaler
+        self.precision = select_precision(precision, device)
+        self.seed = seed
+        self.add_event_handler(Events.EPOCH_STARTED, _go_on_within_epoch)
+
+    def run(self) -> None:  # type: ignore[override]
+        """Train until `max_epochs`, or leave a training that has got there as it is."""
+        if self.state.epoch >= self.state.max_epochs:
+            logger.info(
+                "Trained for %d epochs already; a larger --max_epochs goes on.", self.state.epoch
+            )
+            return
+        Workflow.run(self)  # Trainer.run would make a deprecated scaler for CUDA
+
+    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> list[dict[str, Tensor]]:
+        images, masks = self._prepare(batchdata)
+        images, losses = self._update_generators(images["t1w"], images["t2w"], masks)
+        losses |= self._update_discriminators(images)
+        self.loss_scaler.update()
+        for average in self.averages:
+            average.update()
+        output = {name: value.detach() for name, value in (images | losses).items()}
+        self.state.output = [output | {"loss": output["generator_loss"]}]
+        self.fire_event(IterationEvents.MODEL_COMPLETED)
+        return self.state.output
+
+    def _prepare(self, batch: dict[str, Any]) -> tuple[Images, Images]:
+        """Move a batch to the device and augment it there."""
+        images, masks = {}, {}
+        for name in ("t1w", "t2w"):
+            image = batch[name].to(self.state.device, non_blocking=True)
+            mask = batch[f"{name}_mask"].to(self.state.device, non_blocking=True)
+            if self.augmentation is not None:
+                geometry = "pair" if self.paired else name
+                seeds = derive_seeds(self.seed, batch["sample"].tolist(), stream=geometry)
+                image, mask = self.augmentation(image, mask, seeds=seeds, stream=name)
+            images[name], masks[name] = image, mask
+        return images, masks
+
+    def _update_generators(
+        self, real_t1w: Tensor, real_t2w: Tensor, masks: Images
+    ) -> tuple[Images, dict[str, Tensor]]:
+        judges = (self.discriminators.t1w, self.discriminators.t2w)
+        with autocast(self.state.device, self.precision), frozen(*judges):
+            with_identity = self.weights.identity > 0
+            images = translate_cycles(
+                self.generators, real_t1w, real_t2w, with_identity=with_identity
+            )
+            losses = compute_generator_losses(
+                images,
+                masks,
+                self.discriminators,
+                weights=self.weights,
+                structure_loss=self.structure_loss,
+            )
+            losses["generator_loss"] = sum_losses(losses, self.weights)
+        self._step(self.generator_optimizer, losses["generator_loss"])
+        return images, losses
+
+    def _update_discriminators(self, images: Images) -> dict[str, Tensor]:
+        losses = {}
+        with autocast(self.state.device, self.precision):
+            for name in ("t1w", "t2w"):
+                losses[f"discriminator_{name}_loss"] = compute_discriminator_loss(
+                    getattr(self.discriminators, name),
+                    images[f"real_{name}"],
+                    self.pools[name].query(images[f"fake_{name}"]),
+                )
+        self._step(self.discriminator_optimizer, torch.stack(list(losses.values())).sum())
+        return losses
+
+    def _step(self, optimizer: Optimizer, loss: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        self.loss_scaler.scale(loss).backward()
+        self.loss_scaler.step(optimizer)
+
+
+def _go_on_within_epoch(trainer: CycleGanTrainer) -> None:
+    """After a resume in mid-epoch, draw the samples that are left of it."""
+    sampler = getattr(trainer.data_loader, "sampler", None)
+    if isinstance(sampler, GlobalSampler):
+        sampler.set_step(trainer.state.iteration)

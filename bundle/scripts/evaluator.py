@@ -1,0 +1,156 @@
+"""The engine that measures translations of registered pairs."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from ignite.metrics import Metric
+from monai.engines import Evaluator
+from monai.engines.utils import IterationEvents
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from scripts.cyclegan import Generators, Images, translate_cycles
+from scripts.metrics import SubjectMetrics
+from scripts.precision import autocast, select_precision
+
+logger = logging.getLogger(__name__)
+
+COMPARISONS = {  # what is compared with which real image
+    "t2w": ("fake_t2w", "real_t2w"),
+    "t1w": ("fake_t1w", "real_t1w"),
+    "t1w_cycle": ("reconstructed_t1w", "real_t1w"),
+    "t2w_cycle": ("reconstructed_t2w", "real_t2w"),
+}
+FIGURES = ("ssim", "psnr", "mae", "nmse")
+FIGURE_NAMES = tuple(f"{name}_{figure}" for name in COMPARISONS for figure in FIGURES)
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """Map network images in [-1, 1] to [0, 1]."""
+    return (images + 1) / 2
+
+
+def select_centre(images: Tensor) -> Tensor:
+    """Return the middle one of neighbouring slices, (batch, 1, height, width)."""
+    centre = images.shape[1] // 2
+    return images[:, centre : centre + 1]
+
+
+class TranslationMetrics(Metric):
+    """Figures inside the brain mask on [0, 1], per subject, of fakes and cycles both ways."""
+
+    def reset(self) -> None:
+        """Forget every subject."""
+        self.subjects = {name: SubjectMetrics(data_range=1.0) for name in COMPARISONS}
+
+    def update(self, output: Sequence[dict[str, Any]]) -> None:
+        """Add one batch, the output of `CycleGanEvaluator`."""
+        images = output[0]
+        for name, (predicted, real) in COMPARISONS.items():
+            prediction, target = (
+                to_unit_range(select_centre(images[key])) for key in (predicted, real)
+            )
+            self.subjects[name].update(images["subject_id"], prediction, target, images["mask"])
+
+    def compute(self) -> dict[str, float]:
+        """Return means over the subjects by name, such as `t2w_ssim` and `t1w_cycle_psnr`."""
+        means = {name: metrics.mean() for name, metrics in self.subjects.items()}
+        return {f"{name}_{figure}": means[name][figure] for name in means for figure in FIGURES}
+
+    def list_subjects(self) -> Iterator[tuple[str, str, dict[str, float]]]:
+        """Yield the comparison, the subject and its figures."""
+        for name, metrics in self.subjects.items():
+            for subject_id, figures in metrics.compute().items():
+                yield name, subject_id, figures
+
+
+class CycleGanEvaluator(Evaluator):
+    """Translates pairs both ways and back, in four passes, and measures the results.
+
+    Without pairs a run does nothing. `state.output` is a list of one dict for the whole batch:
+    the images of `translate_cycles`, `mask` and `subject_id`.
+
+    Args:
+        device: where the generators are.
+        val_data_loader: batches of `EvaluationSlices`.
+        generators: both, as they are shipped.
+        precision: see `select_precision`.
+        key_val_metric: ignite metrics by name, which give the figures.
+        key_metric: figure that ranks models; the smaller the better if it ends in "mae" or "nmse".
+        val_handlers: MONAI or ignite handlers.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: torch.device,
+        val_data_loader: DataLoader[Any],
+        generators: Generators,
+        precision: str,
+        key_val_metric: dict[str, Metric],
+        key_metric: str,
+        val_handlers: Sequence[Any],
+    ) -> None:
+        if key_metric not in FIGURE_NAMES:
+            raise ValueError(f"key_metric is {key_metric!r}; expected one of {FIGURE_NAMES}.")
+        super().__init__(
+            device=device,
+            val_data_loader=val_data_loader,
+            decollate=False,
+            key_val_metric=key_val_metric,
+            metric_cmp_fn=_is_smaller if key_metric.endswith(("mae", "nmse")) else _is_larger,
+            val_handlers=[handler for handler in val_handlers if handler is not None],
+        )
+        self.generators = generators
+        self.precision = select_precision(precision, device)
+        self.state.key_metric_name = key_metric
+
+    def run(self, global_epoch: int = 1) -> None:
+        """Evaluate every pair of the loader, if it has any."""
+        if self.state.epoch_length:
+            super().run(global_epoch)
+
+    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> list[dict[str, Any]]:
+        output: dict[str, Any] = dict(self.translate(batchdata["t1w"], batchdata["t2w"]))
+        output["mask"] = batchdata["mask"].to(self.state.device)
+        output["subject_id"] = batchdata["subject_id"]
+        self.state.output = [output]
+        self.fire_event(IterationEvents.MODEL_COMPLETED)
+        return self.state.output
+
+    @torch.no_grad()
+    def translate(self, real_t1w: Tensor, real_t2w: Tensor) -> Images:
+        """Return the images of `translate_cycles` on the device, without identity."""
+        t1w, t2w = (image.to(self.state.device) for image in (real_t1w, real_t2w))
+        with autocast(self.state.device, self.precision):
+            return translate_cycles(self.generators, t1w, t2w, with_identity=False)
+
+    def state_dict(self) -> dict[str, Any]:  # type: ignore[override]
+        """Return the best figure so far: what a resumed training has to beat."""
+        names = ("key_metric_name", "best_metric", "best_metric_epoch")
+        return {name: getattr(self.state, name) for name in names}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # type: ignore[override]
+        """Restore `state_dict()`, unless another figure is the key metric now."""
+        if state_dict["key_metric_name"] != self.state.key_metric_name:
+            logger.warning(
+                "The key metric was %s and is %s now: the best model so far does not count.",
+                state_dict["key_metric_name"],
+                self.state.key_metric_name,
+            )
+            return
+        self.state.best_metric = state_dict["best_metric"]
+        self.state.best_metric_epoch = state_dict["best_metric_epoch"]
+
+
+def _is_larger(current: float, best: float) -> bool:
+    return math.isfinite(current) and current > best
+
+
+def _is_smaller(current: float, best: float) -> bool:
+    return math.isfinite(current) and current < best

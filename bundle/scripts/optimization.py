@@ -1,0 +1,48 @@
+"""Optimisers over several networks, and the learning rate over the epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def list_parameters(*, networks: Sequence[nn.Module]) -> list[nn.Parameter]:
+    """Join the parameters of networks that one optimiser trains."""
+    return [parameter for network in networks for parameter in network.parameters()]
+
+
+def linear_decay(epoch: int, *, constant_epochs: int, decay_epochs: int) -> float:
+    """Factor of the learning rate: 1, then linearly to 0 (Zhu et al. 2017, appendix 7.1).
+
+    Args:
+        epoch: counted from 0.
+        constant_epochs: epochs at the full rate.
+        decay_epochs: epochs on the way to 0, which the one after them would reach; 0 for no decay.
+    """
+    if decay_epochs == 0:
+        return 1.0
+    return 1.0 - max(0, epoch - constant_epochs) / decay_epochs
+
+
+def make_schedule(
+    optimizer: Optimizer, *, constant_epochs: int, decay_epochs: int, max_epochs: int
+) -> LambdaLR:
+    """Let an optimiser's learning rate fall linearly.
+
+    It does not depend on `max_epochs`, so that a training may stop early and go on later; but one
+    that outlasts it would learn nothing, which is an error.
+    """
+    if 0 < decay_epochs and constant_epochs + decay_epochs < max_epochs:
+        raise ValueError(
+            f"The learning rate would be 0 after epoch {constant_epochs + decay_epochs}, but "
+            f"max_epochs is {max_epochs}. Make --constant_epochs and --decay_epochs together at "
+            "least that, or use --decay_epochs 0 for no decay."
+        )
+
+    def compute_factor(epoch: int) -> float:
+        return linear_decay(epoch, constant_epochs=constant_epochs, decay_epochs=decay_epochs)
+
+    return LambdaLR(optimizer, lr_lambda=compute_factor)

@@ -1,0 +1,189 @@
+"""The tables of a slice dataset: which slices there are, and which of them train or are a pair."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scripts.config_references import list_differences, load_config, resolve_references
+
+FORMAT_VERSION = 1
+HOW_TO_BUILD = (
+    "Build one with `python -m data_prep bids OUT --inputs ...` (or `phantom OUT`) "
+    "and pass `--dataset_dir OUT`."
+)
+MOST_DIFFERENCES = 8  # lines of an error message
+
+
+@dataclass(frozen=True, slots=True)
+class SliceImage:
+    """Where one image that a network sees lies in a slice dataset.
+
+    Attributes:
+        subject_id: unique across datasets.
+        session: "" where there is none.
+        group: subjects that must not be told apart, such as one patient scanned twice.
+        dataset: name.
+        contrast: "T1w" or "T2w".
+        shard: path of the `.npy` file.
+        rows: in the shard, one a channel, from the lowest position to the highest.
+        slice_index: of the middle channel, in the volume.
+        brain_fraction: part of the middle channel that the mask covers.
+    """
+
+    subject_id: str
+    session: str
+    group: str
+    dataset: str
+    contrast: str
+    shard: str
+    rows: tuple[int, ...]
+    slice_index: int
+    brain_fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class SlicePair:
+    """The same slice in both contrasts, on the T1w's grid."""
+
+    t1w: SliceImage
+    t2w: SliceImage
+
+
+def read_description(dataset_dir: str | Path) -> dict[str, Any]:
+    """Read `dataset.json`, or say what stands in its place."""
+    path = Path(dataset_dir) / "dataset.json"
+    if not path.is_file():
+        state = "no finished slice dataset" if path.parent.is_dir() else "no such folder"
+        raise FileNotFoundError(f"{path.parent}: {state} (dataset.json not found). {HOW_TO_BUILD}")
+    description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    version = description.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{path.parent}: a slice dataset of format_version {version}, expected "
+            f"{FORMAT_VERSION}. {HOW_TO_BUILD}"
+        )
+    return description
+
+
+def check_preprocessing(dataset_dir: str, inference_config: str) -> None:
+    """Fail when the dataset was made with another preprocessing than inference will apply.
+
+    Args:
+        dataset_dir: slice dataset.
+        inference_config: the bundle's `configs/inference.json`.
+    """
+    found = read_description(dataset_dir)["preprocessing"]
+    expected = resolve_references(load_config(inference_config), "preprocessing")
+    differences = list(list_differences(found, expected, at="preprocessing"))
+    if differences:
+        left_out = len(differences) - MOST_DIFFERENCES
+        more = f"\n  and {left_out} more" if left_out > 0 else ""
+        raise ValueError(
+            f"{dataset_dir}: made with another preprocessing than {inference_config} declares:\n  "
+            + "\n  ".join(differences[:MOST_DIFFERENCES])
+            + f"{more}\nMake the two equal: build the dataset again, or restore that config."
+        )
+
+
+def read_slices(dataset_dir: str | Path, *, split: str) -> pd.DataFrame:
+    """Read the rows of `slices.parquet` of one split, sorted by subject, session and row."""
+    read_description(dataset_dir)
+    path = Path(dataset_dir) / "slices.parquet"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: the dataset's table is missing. {HOW_TO_BUILD}")
+    table = pd.read_parquet(path)
+    of_split = table[table["split"] == split]
+    return of_split.sort_values(["subject_id", "session", "contrast", "space", "row"])
+
+
+def list_images(
+    table: pd.DataFrame, *, dataset_dir: str | Path, slices: int, slice_distance_mm: float
+) -> list[SliceImage]:
+    """Turn whole volumes of a table into images, one a row and in its order.
+
+    Args:
+        table: every row of the shards that it names, or neighbours are missed.
+        dataset_dir: folder that the shards' paths are relative to.
+        slices: channels of an image, an odd number: the slice and its neighbours.
+        slice_distance_mm: from one channel to the next; the nearest slice there is taken, at the
+            ends of a volume the outermost one again.
+    """
+    if slices % 2 == 0:
+        raise ValueError(f"slices is {slices}; expected an odd number, such as 1 or 3.")
+    rows: dict[Any, tuple[int, ...]] = {}
+    for _, volume in table.groupby("shard", sort=False):
+        neighbours = _find_neighbours(volume, slices, slice_distance_mm)
+        rows.update(zip(volume.index, neighbours, strict=True))
+    return [
+        SliceImage(
+            subject_id=row.subject_id,
+            session=row.session,
+            group=row.group,
+            dataset=row.dataset,
+            contrast=row.contrast,
+            shard=str(Path(dataset_dir) / row.shard),
+            rows=rows[row.Index],
+            slice_index=int(row.slice_index),
+            brain_fraction=float(row.brain_fraction),
+        )
+        for row in table.itertuples()
+    ]
+
+
+def _find_neighbours(
+    volume: pd.DataFrame, slices: int, slice_distance_mm: float
+) -> list[tuple[int, ...]]:
+    positions = volume["position_mm"].to_numpy()
+    offsets = slice_distance_mm * (np.arange(slices) - slices // 2)
+    wanted = positions[:, None] + offsets
+    nearest = np.abs(wanted[..., None] - positions).argmin(axis=-1)
+    nearest[:, slices // 2] = np.arange(len(positions))
+    return [tuple(rows) for rows in volume["row"].to_numpy()[nearest].tolist()]
+
+
+def load_pairs(
+    dataset_dir: str,
+    *,
+    split: str,
+    training_slices: bool,
+    max_subjects: int | None,
+    slice_step: int,
+    slices: int,
+    slice_distance_mm: float,
+) -> list[SlicePair]:
+    """List the slices that a split has in both contrasts, subject by subject.
+
+    Args:
+        dataset_dir: slice dataset.
+        split: "train", "validation", "test" or "external".
+        training_slices: only those that the dataset marks for training, else all with brain.
+        max_subjects: that many, chosen by a hash of their names; None for all.
+        slice_step: every so many slices of a volume, 1 for all.
+        slices: see `list_images`.
+        slice_distance_mm: see `list_images`.
+    """
+    table = _choose_subjects(read_slices(dataset_dir, split=split), max_subjects)
+    images = list_images(
+        table, dataset_dir=dataset_dir, slices=slices, slice_distance_mm=slice_distance_mm
+    )
+    table = table.assign(image=images)
+    native = table[(table["contrast"] == "T1w") & (table["space"] == "native")]
+    registered = table[(table["contrast"] == "T2w") & (table["space"] == "T1w")]
+    used = native["train"] if training_slices else native["brain_fraction"] > 0
+    pairs = native[used & (native["row"] % slice_step == 0)].merge(
+        registered, on=["subject_id", "session", "row"], validate="one_to_one"
+    )
+    return [SlicePair(*both) for both in zip(pairs["image_x"], pairs["image_y"], strict=True)]
+
+
+def _choose_subjects(table: pd.DataFrame, max_subjects: int | None) -> pd.DataFrame:
+    paired = table.loc[table["space"] == "T1w", "subject_id"].unique()
+    ranked = sorted(paired, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    return table[table["subject_id"].isin(ranked[:max_subjects])]

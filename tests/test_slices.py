@@ -42,7 +42,7 @@ def test_storing_errs_by_half_a_step_at_most():
     image = np.random.default_rng(0).uniform(-1, 1, (16, 16, 3))
     stack = stack_slices(as_data(image, np.ones_like(image)))
     back = np.moveaxis(stack.images / 65535 * 2 - 1, 0, -1)
-    assert np.abs(back - image).max() <= 1 / 65535 + 1e-7
+    assert np.abs(back - image).max() <= 1 / 65535 + 3e-7  # half a step of [0, 1], and float32
 
 
 def test_a_partner_keeps_the_rows_of_its_partner():

@@ -48,7 +48,8 @@ def _run_in_processes(
         n_workers=workers,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",  # None would still open port 8787, which may be taken
         memory_limit=None,
         silence_logs=40,
     )

@@ -1,0 +1,325 @@
+"""Building a slice dataset: every stage, every kind of bad input, stopped and run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from data_prep import subject as subject_stage
+from data_prep.__main__ import COMPLETE, FAILED, LEFT_OUT, main
+from data_prep.build import Inputs, build_from_bids
+from data_prep.stages import DEFAULT_BUNDLE
+from data_prep.verify import verify_dataset
+from tests.small_heads import make_head, save_dataset, save_head
+
+
+def build(out: Path, *folders: Path, hold_out=(), workers=1) -> int:
+    names = {folder.name: folder for folder in folders}
+    methods = dict.fromkeys(names, "none")
+    return build_from_bids(
+        out, Inputs(names, methods, hold_out, None, None), bundle=DEFAULT_BUNDLE, workers=workers
+    )
+
+
+def read_bytes(out: Path) -> dict[str, bytes]:
+    """Everything a run leaves, but for its lock."""
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def read_exclusions(out: Path) -> dict[str, str]:
+    table = pd.read_csv(out / "exclusions.tsv", sep="\t", keep_default_na=False)
+    return dict(zip(table["file"], table["reason"], strict=True))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> tuple[Path, Path]:
+    """A dataset of three pairs, one T1w and one T2w alone, and what was built from it."""
+    root = tmp_path_factory.mktemp("built")
+    folder = save_dataset(root / "heads", pairs=3, t1w_only=1, t2w_only=1)
+    assert build(root / "out", folder) == 0
+    return folder, root / "out"
+
+
+def test_what_is_built_verifies_and_holds_what_went_in(built):
+    _, out = built
+    assert verify_dataset(out) == []
+    slices = pd.read_parquet(out / "slices.parquet")
+    shards = set(slices["shard"])
+    expected = {f"shards/heads/sub-0{n}_T1w.npy" for n in (1, 2, 3, 4)}
+    expected |= {f"shards/heads/sub-0{n}_T2w.npy" for n in (1, 2, 3, 5)}
+    expected |= {f"shards/heads/sub-0{n}_space-T1w_T2w.npy" for n in (1, 2, 3)}
+    assert shards == expected
+    description = json.loads((out / "dataset.json").read_text())
+    assert description["sources"]["heads"]["license"] == "CC0"
+    assert description["counts"]["subjects"] == 5
+
+
+def test_pairs_lie_row_on_row(built):
+    _, out = built
+    slices = pd.read_parquet(out / "slices.parquet")
+    t1w = slices[slices["shard"] == "shards/heads/sub-01_T1w.npy"]
+    t2w = slices[slices["shard"] == "shards/heads/sub-01_space-T1w_T2w.npy"]
+    assert t1w["slice_index"].tolist() == t2w["slice_index"].tolist()
+    first = np.load(out / "shards/heads/sub-01_T1w.npy").astype(float)
+    second = np.load(out / "shards/heads/sub-01_space-T1w_T2w.npy").astype(float)
+    inside = np.load(out / "shards/heads/sub-01_T1w_mask.npy") > 0
+    # Bright in one is dark in the other, in the same place.
+    assert np.corrcoef(first[inside], second[inside])[0, 1] < -0.6
+
+
+def test_nothing_that_is_stored_names_a_place_or_a_time(built):
+    folder, out = built
+    for name, content in read_bytes(out).items():
+        assert str(folder.parent).encode() not in content, name
+
+
+def test_a_second_run_changes_no_byte_and_does_no_work(built, monkeypatch):
+    folder, out = built
+    before = read_bytes(out)
+
+    def fail(*_):
+        raise AssertionError("a finished session was prepared again")
+
+    monkeypatch.setattr(subject_stage, "prepare_volumes", fail)
+    build(out, folder)
+    assert read_bytes(out) == before
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 7, 11])
+def test_stopped_anywhere_it_ends_with_the_same_bytes(built, tmp_path, monkeypatch, stop_after):
+    folder, _ = built
+    from data_prep import store
+
+    real, calls = store.write_bytes, []
+
+    def stop(path, content):
+        calls.append(path)
+        if len(calls) == stop_after:
+            raise KeyboardInterrupt
+        real(path, content)
+
+    # A build of part of the subjects keeps this quick; the reference is made the same way.
+    small = tmp_path / "heads"
+    for name in ("sub-01", "sub-05"):
+        shutil.copytree(folder / name, small / name)
+    build(tmp_path / "undisturbed", small)
+    monkeypatch.setattr(store, "write_bytes", stop)
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path / "out", small)
+    monkeypatch.setattr(store, "write_bytes", real)
+    assert not (tmp_path / "out" / "dataset.json").exists()
+    build(tmp_path / "out", small)
+    assert read_bytes(tmp_path / "out") == read_bytes(tmp_path / "undisturbed")
+
+
+def test_workers_and_order_change_no_byte(built, tmp_path):
+    folder, out = built
+    build(tmp_path / "out", folder, workers=2)
+    assert read_bytes(tmp_path / "out") == read_bytes(out)
+
+
+@pytest.mark.slow
+def test_killed_without_warning_it_ends_with_the_same_bytes(built, tmp_path):
+    folder, out = built
+    command = [sys.executable, "-m", "data_prep", "bids", str(tmp_path / "out")]
+    command += ["--inputs", str(folder), "--brain_extraction", "heads=none", "--workers", "1"]
+    for seconds in (12, 16):
+        process = subprocess.Popen(command, start_new_session=True)
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert subprocess.run(command, check=False).returncode == COMPLETE
+    assert read_bytes(tmp_path / "out") == read_bytes(out)
+
+
+def test_inputs_added_later_leave_splits_as_they_were(built, tmp_path):
+    _, out = built
+    extended = tmp_path / "out"
+    shutil.copytree(out, extended)
+    before = pd.read_csv(out / "splits.tsv", sep="\t")
+    other = save_dataset(tmp_path / "other", t1w_only=1, t2w_only=1)
+    build(extended, other, hold_out=["other"])
+    after = pd.read_csv(extended / "splits.tsv", sep="\t")
+    pd.testing.assert_frame_equal(after[after["dataset"] == "heads"].reset_index(drop=True), before)
+    assert set(after.loc[after["dataset"] == "other", "split"]) == {"external"}
+    assert verify_dataset(extended) == []
+
+
+def spoil_truncated(path):
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def spoil_4d(path):
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.stack([image.get_fdata()] * 2, axis=-1), image.affine), path)
+
+
+def spoil_with(change):
+    def spoil(path):
+        image = nib.load(path)
+        voxels = image.get_fdata(dtype=np.float32)
+        change(voxels)
+        nib.save(nib.Nifti1Image(voxels, image.affine), path)
+
+    return spoil
+
+
+def spoil_affine(path):
+    image = nib.load(path)
+    image.set_sform(None, 0)
+    image.set_qform(None, 0)
+    nib.save(image, path)
+
+
+def fill(value):
+    def change(voxels):
+        voxels[...] = value
+
+    return change
+
+
+def put(value):
+    def change(voxels):
+        voxels[20, 20, 20] = value
+
+    return change
+
+
+def shrink(voxels):
+    voxels[:20] = 0
+    voxels[30:] = 0
+
+
+FAULTS = {
+    "truncated": (spoil_truncated, "cannot be read"),
+    "4-D": (spoil_4d, "Expected one 3-D volume"),
+    "constant": (spoil_with(fill(7)), "empty or constant"),
+    "empty": (spoil_with(fill(0)), "empty or constant"),
+    "NaN": (spoil_with(put(np.nan)), "NaN or infinite"),
+    "infinite": (spoil_with(put(np.inf)), "NaN or infinite"),
+    "no affine": (spoil_affine, "no usable affine"),
+    "half a brain": (spoil_with(shrink), "brain mask fails quality control"),
+}
+
+
+@pytest.mark.parametrize("contrast", ["T1w", "T2w"])
+def test_one_bad_image_never_ends_a_run_and_is_named(tmp_path, contrast, capsys):
+    folder = tmp_path / "heads"
+    save_dataset(folder, pairs=1)
+    for number, (name, (spoil, _)) in enumerate(FAULTS.items(), start=2):
+        spoil(save_head(folder, f"sub-{number:02d}", contrast, seed=number))
+        assert name
+    code = run_cli("bids", tmp_path / "out", inputs=folder, brain_extraction="heads=none")
+    assert code == LEFT_OUT
+    assert f"Left out: {len(FAULTS)} images" in capsys.readouterr().out.splitlines()[-1]
+    reasons = read_exclusions(tmp_path / "out")
+    for number, (_, expected) in enumerate(FAULTS.values(), start=2):
+        assert expected in reasons[f"sub-{number:02d}_{contrast}.nii.gz"]
+    assert verify_dataset(tmp_path / "out") == []
+
+
+def test_a_failed_registration_leaves_the_t2w_out_and_keeps_the_t1w(tmp_path):
+    folder = save_dataset(tmp_path / "heads", pairs=1)
+    path = folder / "sub-01" / "anat" / "sub-01_T2w.nii.gz"
+    image = make_head(0, "T2w")
+    affine = image.affine.copy()
+    affine[:3, 3] += 400  # the two share no point in space
+    image.set_sform(affine, 1)
+    image.set_qform(affine, 1)
+    nib.save(image, path)
+    assert build(tmp_path / "out", folder) == 1
+    assert "registration" in read_exclusions(tmp_path / "out")["sub-01_T2w.nii.gz"]
+    slices = pd.read_parquet(tmp_path / "out" / "slices.parquet")
+    assert set(slices["contrast"]) == {"T1w"}
+
+
+def run_cli(command, out, **options):
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    sys.argv = ["data_prep", command, str(out), *arguments]
+    return main()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda folder: None, "does not exist"),
+        (lambda folder: folder.mkdir(), "is empty"),
+        (lambda folder: (folder / "sub-01" / "anat").mkdir(parents=True), "no usable T1w or T2w"),
+    ],
+)
+def test_a_folder_without_scans_is_one_clear_line(tmp_path, prepare, message, capsys):
+    folder = tmp_path / "heads"
+    prepare(folder)
+    assert run_cli("bids", tmp_path / "out", inputs=folder) == FAILED
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ")
+    assert message in error
+
+
+def test_a_wrong_option_is_refused_before_anything_runs(tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run_cli("bids", tmp_path / "out", inputs=tmp_path, brain_extration="A=none")
+    assert caught.value.code == 2
+    assert "brain_extration" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"brain_extraction": "other=none"}, "--brain_extraction names other"),
+        ({"brain_extraction": "none"}, "expected NAME=METHOD"),
+        ({"hold_out": "other"}, "--hold_out names other"),
+        ({"groups": "absent.tsv"}, "absent.tsv"),
+        ({"bundle": "nowhere"}, "Name the bundle's folder"),
+        ({"workers": -1}, "Expected 1 or more"),
+    ],
+)
+def test_bad_options_name_what_was_expected(built, tmp_path, options, message, capsys):
+    folder, _ = built
+    assert run_cli("bids", tmp_path / "out", inputs=folder, **options) == FAILED
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(built, tmp_path):
+    folder, _ = built
+    (tmp_path / "thesis.docx").write_text("mine")
+    with pytest.raises(ValueError, match="nothing of yours is overwritten"):
+        build(tmp_path, folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]
+
+
+def test_another_preprocessing_needs_another_folder(built, tmp_path):
+    folder, out = built
+    shutil.copytree(out, tmp_path / "out")
+    path = tmp_path / "out" / "dataset.json"
+    path.write_text(path.read_text().replace("1.5", "1.0"))
+    with pytest.raises(ValueError, match="another preprocessing"):
+        build(tmp_path / "out", folder)
+
+
+def test_two_runs_into_one_folder_do_not_mix(built, tmp_path):
+    from filelock import FileLock
+
+    folder, _ = built
+    (tmp_path / "out").mkdir()
+    with (
+        FileLock(tmp_path / "out" / ".lock"),
+        pytest.raises(ValueError, match="another run is writing"),
+    ):
+        build(tmp_path / "out", folder)

@@ -142,6 +142,12 @@ def test_the_brains_rim_is_not_darkened_by_the_background() -> None:
     torch.testing.assert_close(turned[turned_masks], torch.full_like(turned[turned_masks], 0.6))
 
 
+def test_what_lies_outside_the_mask_does_not_leak_in() -> None:
+    images, masks = make_batch(3)
+    expected, _ = ALL(images, masks, seeds=[1, 2, 3])
+    assert torch.equal(ALL(images.where(masks, 0.8), masks, seeds=[1, 2, 3])[0], expected)
+
+
 def test_range_and_background_are_kept() -> None:
     images, masks = make_batch(8)
     loud = replace(ALL, noise_sigma=1.0)

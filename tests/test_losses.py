@@ -242,7 +242,7 @@ class TestEveryStructureLoss:
         )
         torch.testing.assert_close(joined, apart)
 
-    def test_is_computed_in_single_precision_under_autocast(
+    def test_is_computed_in_single_precision_of_half_with_and_without_autocast(
         self, method: str, options: dict
     ) -> None:
         source, synthetic = make_blobs(1).bfloat16(), make_blobs(2).bfloat16()
@@ -250,9 +250,10 @@ class TestEveryStructureLoss:
         expected = structure_loss(
             source.float(), synthetic.float(), mask=mask, method=method, **options
         )
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = structure_loss(source, synthetic, mask=mask, method=method, **options)
-        assert torch.equal(loss, expected)
+        for enabled in (False, True):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+                loss = structure_loss(source, synthetic, mask=mask, method=method, **options)
+            assert torch.equal(loss, expected)
 
 
 def test_an_unknown_structure_loss_is_named() -> None:

@@ -8,6 +8,7 @@ import torch
 from monai.networks.nets import PatchDiscriminator as MonaiPatchDiscriminator
 from scripts.networks import (
     PatchDiscriminator,
+    ResidualBlock,
     ResizeConvolution,
     ResnetGenerator,
     initialise_weights,
@@ -108,6 +109,12 @@ def test_exported_generator_takes_any_batch_and_any_multiple_of_four(kind: str) 
     }
     exported = torch.export.export(network, (make_images(2, 1, 32, 64),), dynamic_shapes=(sizes,))
     torch.testing.assert_close(exported.module()(image), network(image))
+
+
+def test_a_residual_block_without_weights_returns_its_input() -> None:
+    block, features = ResidualBlock(3), make_images(1, 3, 8, 8)
+    initialise_weights(block, standard_deviation=0.0, seed=1)
+    assert torch.equal(block(features), features)
 
 
 def test_resize_convolution_with_a_centre_tap_repeats_each_pixel() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.inferers import Inferer
 from monai.transforms import MapTransform
 from torch import Tensor
@@ -75,6 +76,14 @@ def list_volumes(source: str, direction: str) -> list[dict[str, str]]:
     return [{"image": str(path)} for path in files]
 
 
+def compute_slice_spacing_mm(volumes: Tensor) -> float:
+    """Distance along the last axis of a batch of one volume; 1 for a tensor without an affine."""
+    if not isinstance(volumes, MetaTensor):
+        return 1.0
+    affine = volumes.affine.reshape(-1, 4, 4)[0]
+    return float(torch.linalg.vector_norm(affine[:3, 2]))
+
+
 class NeighbouringSliceInferer(Inferer):  # type: ignore[misc]
     """Volume in, volume out, through a 2-D generator, with any number of slices per input.
 
@@ -94,8 +103,7 @@ class NeighbouringSliceInferer(Inferer):  # type: ignore[misc]
         self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any
     ) -> Tensor:
         """Translate (1, 1, height, width, slices) to the same shape."""
-        spacing_mm = float(inputs.pixdim[..., -1]) if hasattr(inputs, "pixdim") else 1.0
-        step = max(1, round(self.distance_mm / spacing_mm))
+        step = max(1, round(self.distance_mm / compute_slice_spacing_mm(inputs)))
         images = torch.moveaxis(inputs[0, 0], -1, 0)
         offsets = torch.arange(self.slices) - self.slices // 2
         rows = torch.arange(len(images))[:, None] + step * offsets[None, :]

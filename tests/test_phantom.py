@@ -49,16 +49,15 @@ def load_pose(dataset: Path, name: str) -> NDArray[np.float64]:
     return np.array(json.loads(text)["Matrix"])
 
 
-def resample_t2w(
+def sample_t2w_in_brain(
     dataset: Path, name: str, t1w_from_t2w: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The T2w on the T1w's grid, if that were the pose."""
-    t1w, t2w = load_image(dataset, name, "T1w"), load_image(dataset, name, "T2w")
-    matrix = np.linalg.inv(t2w.affine) @ np.linalg.inv(t1w_from_t2w) @ t1w.affine
-    voxels = np.indices(t1w.shape).reshape(3, -1)
+    """The T2w at the T1w's brain voxels, in the order of ``dseg[dseg > 0]``, for a given pose."""
+    dseg, t2w = load_image(dataset, name, "space-T1w_dseg"), load_image(dataset, name, "T2w")
+    matrix = np.linalg.inv(t2w.affine) @ np.linalg.inv(t1w_from_t2w) @ dseg.affine
+    voxels = np.stack(np.nonzero(np.asarray(dseg.dataobj)))
     where = matrix[:3, :3] @ voxels + matrix[:3, 3:]
-    values = map_coordinates(np.asarray(t2w.dataobj, float), where, order=1)
-    return values.reshape(t1w.shape)
+    return map_coordinates(np.asarray(t2w.dataobj, float), where, order=1)
 
 
 def hash_files(folder: Path) -> dict[str, str]:
@@ -86,11 +85,12 @@ def test_the_dataset_is_read_as_bids_with_both_contrasts_of_every_subject(datase
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_white_matter_is_brightest_in_t1w_and_csf_in_t2w(dataset: Path, name: str) -> None:
     dseg = load_array(dataset, name, "space-T1w_dseg")
-    t1w = load_array(dataset, name, "T1w")
-    t2w = resample_t2w(dataset, name, load_pose(dataset, name))
-    csf, grey, white = (np.median(t1w[dseg == label]) for label in (CSF, GREY, WHITE))
+    labels = dseg[dseg > 0]
+    t1w = load_array(dataset, name, "T1w")[dseg > 0]
+    t2w = sample_t2w_in_brain(dataset, name, load_pose(dataset, name))
+    csf, grey, white = (np.median(t1w[labels == label]) for label in (CSF, GREY, WHITE))
     assert white > 1.2 * grey > 1.2 * 1.2 * csf
-    csf, grey, white = (np.median(t2w[dseg == label]) for label in (CSF, GREY, WHITE))
+    csf, grey, white = (np.median(t2w[labels == label]) for label in (CSF, GREY, WHITE))
     assert csf > 1.2 * grey > 1.2 * 1.2 * white
 
 
@@ -100,7 +100,7 @@ def test_no_pose_near_the_stored_one_explains_the_t2w_better(dataset: Path, name
 
     def explained(t1w_from_t2w: NDArray[np.float64]) -> float:
         """Share of the T2w's variance in the brain that the T1w's tissue classes explain."""
-        brain = resample_t2w(dataset, name, t1w_from_t2w)[dseg > 0]
+        brain = sample_t2w_in_brain(dataset, name, t1w_from_t2w)
         labels = dseg[dseg > 0]
         within = sum(brain[labels == label].var() * (labels == label).mean() for label in (1, 2, 3))
         return float(1 - within / brain.var())

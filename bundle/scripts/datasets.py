@@ -80,13 +80,15 @@ def load_training_slices(
         return _load_paired(dataset_dir, **channels)
     table = read_slices(dataset_dir, split="train")
     table = table[table["space"] == "native"]
-    images = table.assign(image=list_images(table, dataset_dir=dataset_dir, **channels))
-    images = images[images["train"]]
-    parts = {name: images[images["contrast"] == name] for name in ("T1w", "T2w")}
+    images = dict(
+        zip(table.index, list_images(table, dataset_dir=dataset_dir, **channels), strict=True)
+    )
+    parts = {name: table[table["train"] & (table["contrast"] == name)] for name in ("T1w", "T2w")}
     _check_counts(dataset_dir, parts)
     if sampling == "disjoint":
         parts = _keep_sides(dataset_dir, parts, seed)
-    return TrainingSlices(parts["T1w"]["image"].tolist(), parts["T2w"]["image"].tolist(), False)
+    t1w, t2w = ([images[index] for index in part.index] for part in parts.values())
+    return TrainingSlices(t1w, t2w, paired=False)
 
 
 def _load_paired(dataset_dir: str, **channels: Any) -> TrainingSlices:
@@ -103,7 +105,7 @@ def _load_paired(dataset_dir: str, **channels: Any) -> TrainingSlices:
             f"{dataset_dir}: no T1w slice of the training split has a registered T2w, which "
             "sampling 'paired' needs. Use --sampling disjoint or --sampling shuffled."
         )
-    return TrainingSlices([pair.t1w for pair in pairs], [pair.t2w for pair in pairs], True)
+    return TrainingSlices([pair.t1w for pair in pairs], [pair.t2w for pair in pairs], paired=True)
 
 
 def _check_counts(dataset_dir: str, parts: dict[str, pd.DataFrame]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -67,7 +68,7 @@ class CycleGanTrainer(Trainer):
     def __init__(
         self,
         *,
-        device: torch.device,
+        device: torch.device | str,
         max_epochs: int,
         epoch_length: int,
         train_data_loader: DataLoader[Any],
@@ -105,18 +106,20 @@ class CycleGanTrainer(Trainer):
         self.augmentation = augmentation
         self.paired = paired
         self.loss_scaler = scaler
-        self.precision = select_precision(precision, device)
+        self.precision = select_precision(precision, self.state.device)
         self.seed = seed
+        self.resources = ExitStack()
         self.add_event_handler(Events.EPOCH_STARTED, _go_on_within_epoch)
 
-    def run(self) -> None:  # type: ignore[override]
+    def run(self) -> None:
         """Train until `max_epochs`, or leave a training that has got there as it is."""
         if self.state.epoch >= self.state.max_epochs:
             logger.info(
                 "Trained for %d epochs already; a larger --max_epochs goes on.", self.state.epoch
             )
             return
-        Workflow.run(self)  # Trainer.run would make a deprecated scaler for CUDA
+        with ExitStack() as self.resources:  # files and bars of handlers, also after an error
+            Workflow.run(self)  # Trainer.run would make a deprecated scaler for CUDA
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> list[dict[str, Tensor]]:
         images, masks = self._prepare(batchdata)

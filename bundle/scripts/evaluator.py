@@ -62,11 +62,11 @@ class TranslationMetrics(Metric):
         means = {name: metrics.mean() for name, metrics in self.subjects.items()}
         return {f"{name}_{figure}": means[name][figure] for name in means for figure in FIGURES}
 
-    def list_subjects(self) -> Iterator[tuple[str, str, dict[str, float]]]:
-        """Yield the comparison, the subject and its figures."""
+    def list_subjects(self) -> Iterator[tuple[str, str, str, dict[str, float]]]:
+        """Yield "model", the comparison, the subject and its figures."""
         for name, metrics in self.subjects.items():
             for subject_id, figures in metrics.compute().items():
-                yield name, subject_id, figures
+                yield "model", name, subject_id, figures
 
 
 class CycleGanEvaluator(Evaluator):
@@ -88,7 +88,7 @@ class CycleGanEvaluator(Evaluator):
     def __init__(
         self,
         *,
-        device: torch.device,
+        device: torch.device | str,
         val_data_loader: DataLoader[Any],
         generators: Generators,
         precision: str,
@@ -107,7 +107,7 @@ class CycleGanEvaluator(Evaluator):
             val_handlers=[handler for handler in val_handlers if handler is not None],
         )
         self.generators = generators
-        self.precision = select_precision(precision, device)
+        self.precision = select_precision(precision, self.state.device)
         self.state.key_metric_name = key_metric
 
     def run(self, global_epoch: int = 1) -> None:
@@ -130,12 +130,12 @@ class CycleGanEvaluator(Evaluator):
         with autocast(self.state.device, self.precision):
             return translate_cycles(self.generators, t1w, t2w, with_identity=False)
 
-    def state_dict(self) -> dict[str, Any]:  # type: ignore[override]
+    def state_dict(self) -> dict[str, Any]:
         """Return the best figure so far: what a resumed training has to beat."""
         names = ("key_metric_name", "best_metric", "best_metric_epoch")
         return {name: getattr(self.state, name) for name in names}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # type: ignore[override]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore `state_dict()`, unless another figure is the key metric now."""
         if state_dict["key_metric_name"] != self.state.key_metric_name:
             logger.warning(

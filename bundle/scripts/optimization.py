@@ -35,7 +35,7 @@ def make_schedule(
     It does not depend on `max_epochs`, so that a training may stop early and go on later; but one
     that outlasts it would learn nothing, which is an error.
     """
-    if 0 < decay_epochs and constant_epochs + decay_epochs < max_epochs:
+    if decay_epochs > 0 and constant_epochs + decay_epochs < max_epochs:
         raise ValueError(
             f"The learning rate would be 0 after epoch {constant_epochs + decay_epochs}, but "
             f"max_epochs is {max_epochs}. Make --constant_epochs and --decay_epochs together at "

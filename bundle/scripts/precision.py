@@ -47,7 +47,8 @@ def autocast(device: torch.device, precision: torch.dtype) -> Iterator[None]:
             yield
 
 
-def make_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
+def make_scaler(*, precision: str, device: torch.device | str) -> torch.amp.GradScaler:
     """Scale losses in fp16, whose small gradients would vanish; do nothing in other formats."""
+    device = torch.device(device)
     enabled = select_precision(precision, device) == torch.float16
     return torch.amp.GradScaler(device.type, enabled=enabled)

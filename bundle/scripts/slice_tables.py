@@ -121,19 +121,15 @@ def list_images(
     for _, volume in table.groupby("shard", sort=False):
         neighbours = _find_neighbours(volume, slices, slice_distance_mm)
         rows.update(zip(volume.index, neighbours, strict=True))
+    names = ("subject_id", "session", "group", "dataset", "contrast", "slice_index")
     return [
         SliceImage(
-            subject_id=row.subject_id,
-            session=row.session,
-            group=row.group,
-            dataset=row.dataset,
-            contrast=row.contrast,
-            shard=str(Path(dataset_dir) / row.shard),
-            rows=rows[row.Index],
-            slice_index=int(row.slice_index),
-            brain_fraction=float(row.brain_fraction),
+            **{name: record[name] for name in names},
+            shard=str(Path(dataset_dir) / record["shard"]),
+            rows=rows[index],
+            brain_fraction=float(record["brain_fraction"]),
         )
-        for row in table.itertuples()
+        for index, record in zip(table.index, table.to_dict("records"), strict=True)
     ]
 
 
@@ -173,14 +169,15 @@ def load_pairs(
     images = list_images(
         table, dataset_dir=dataset_dir, slices=slices, slice_distance_mm=slice_distance_mm
     )
-    table = table.assign(image=images)
+    table = table.assign(number=range(len(images)))
     native = table[(table["contrast"] == "T1w") & (table["space"] == "native")]
     registered = table[(table["contrast"] == "T2w") & (table["space"] == "T1w")]
     used = native["train"] if training_slices else native["brain_fraction"] > 0
     pairs = native[used & (native["row"] % slice_step == 0)].merge(
         registered, on=["subject_id", "session", "row"], validate="one_to_one"
     )
-    return [SlicePair(*both) for both in zip(pairs["image_x"], pairs["image_y"], strict=True)]
+    numbers = zip(pairs["number_x"], pairs["number_y"], strict=True)
+    return [SlicePair(images[t1w], images[t2w]) for t1w, t2w in numbers]
 
 
 def _choose_subjects(table: pd.DataFrame, max_subjects: int | None) -> pd.DataFrame:

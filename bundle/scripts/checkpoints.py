@@ -1,0 +1,121 @@
+"""Checkpoints from which a training goes on; each appears whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+logger = logging.getLogger(__name__)
+
+UNFINISHED = ".unfinished-"  # prefix of files that a killed save leaves behind
+
+
+def save_whole(content: Any, path: Path) -> None:
+    """Save for `torch.load(weights_only=True)`; the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name survives a power cut too
+    finally:
+        os.close(folder)
+
+
+def list_checkpoints(output_dir: str | Path) -> list[Path]:
+    """Checkpoints of a folder, oldest first."""
+    paths = Path(output_dir).glob("checkpoint_*.pt")
+    return sorted((path for path in paths if path.stem[11:].isdigit()), key=_parse_iteration)
+
+
+def _parse_iteration(path: Path) -> int:
+    return int(path.stem[11:])
+
+
+def load_newest_checkpoint(output_dir: str | Path) -> tuple[Path, dict[str, Any]] | None:
+    """Load the newest checkpoint that is whole, and warn of damaged ones; None without any."""
+    paths = list_checkpoints(output_dir)
+    for path in reversed(paths):
+        try:
+            return path, _load_checked(path)
+        except (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, RuntimeError) as error:
+            logger.warning("%s is damaged and skipped: %s", path, error)
+    if paths:
+        raise ValueError(
+            f"{output_dir}: all {len(paths)} checkpoints are damaged. Delete them, or choose "
+            "another --output_dir, to start anew."
+        )
+    return None
+
+
+def _load_checked(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()  # torch.load does not compare checksums
+    if damaged:
+        raise zipfile.BadZipFile(f"checksum of {damaged} differs")
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return content
+
+
+class CheckpointSaver:
+    """Saves everything that a training needs to go on, and keeps the newest few.
+
+    MONAI's saver and ignite's remove an old checkpoint before the new one is on the disk.
+
+    Args:
+        output_dir: folder of the run.
+        objects: all that has a `state_dict`, by name; the trainer itself is added.
+        interval: epochs between two checkpoints; the last epoch is always saved.
+        n_saved: number of checkpoints that are kept.
+    """
+
+    def __init__(
+        self, *, output_dir: str, objects: Mapping[str, Any], interval: int, n_saved: int
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.objects = objects
+        self.interval = interval
+        self.n_saved = n_saved
+
+    def attach(self, engine: Engine) -> None:
+        """Act after epochs; attach it last, so that it sees what other handlers changed."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Save if it is time."""
+        epoch = engine.state.epoch
+        if engine.state.rank == 0 and (
+            epoch % self.interval == 0 or epoch == engine.state.max_epochs
+        ):
+            self.save(engine)
+
+    def save(self, engine: Engine) -> None:
+        """Save now, then remove what is too old."""
+        path = self.output_dir / f"checkpoint_{engine.state.iteration:08d}.pt"
+        objects = {**self.objects, "trainer": engine}
+        save_whole({name: each.state_dict() for name, each in objects.items()}, path)
+        older = [
+            other
+            for other in list_checkpoints(self.output_dir)
+            if _parse_iteration(other) < engine.state.iteration
+        ]
+        for other in older[: max(0, len(older) - self.n_saved + 1)]:
+            other.unlink()

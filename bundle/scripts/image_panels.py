@@ -1,0 +1,54 @@
+"""Pictures of both cycles, the head upright, to watch a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from scripts.cyclegan import Images
+from scripts.evaluator import select_centre, to_unit_range
+from scripts.slice_tables import SlicePair
+
+PANEL_ROWS = (
+    ("real_t1w", "fake_t2w", "reconstructed_t1w"),
+    ("real_t2w", "fake_t1w", "reconstructed_t2w"),
+)
+
+
+def turn_upright(images: Tensor) -> Tensor:
+    """Turn (..., i, j) to (..., row, column): the second axis up, the first to the right.
+
+    Of an axial slice, whose axes point right and forward, the nose is up and the patient's right
+    is on the right.
+    """
+    return torch.rot90(images, dims=(-2, -1))
+
+
+def make_panel(images: Images, *, count: int) -> Tensor:
+    """Join the first `count` images of a batch to one picture (1, height, width) in [0, 1].
+
+    Each takes two rows, real, fake and reconstructed: from T1w, then from T2w.
+    """
+    shown = {name: _prepare(images[name][:count]) for row in PANEL_ROWS for name in row}
+    rows = [torch.cat([shown[name] for name in row], dim=-1) for row in PANEL_ROWS]
+    samples = torch.cat(rows, dim=-2)  # (batch, 1, 2 height, 3 width)
+    return torch.cat(list(samples), dim=-2)
+
+
+def _prepare(images: Tensor) -> Tensor:
+    centre = select_centre(images.detach()).float().cpu()
+    return turn_upright(to_unit_range(centre).clamp(0, 1))
+
+
+def choose_fullest_slices(pairs: Sequence[SlicePair], *, count: int) -> list[int]:
+    """Return the number of the slice with the most brain for each of `count` subjects, evenly."""
+    fullest: dict[str, int] = {}
+    for number, pair in enumerate(pairs):
+        best = fullest.setdefault(pair.t1w.subject_id, number)
+        if pair.t1w.brain_fraction > pairs[best].t1w.brain_fraction:
+            fullest[pair.t1w.subject_id] = number
+    numbers = list(fullest.values())
+    step = max(1, len(numbers) // max(1, count))
+    return numbers[::step][:count]

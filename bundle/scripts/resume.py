@@ -1,0 +1,80 @@
+"""How a training begins: anew, from shipped models, or where it stopped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine
+from ignite.handlers import Checkpoint
+
+from scripts.checkpoints import UNFINISHED, list_checkpoints, load_newest_checkpoint
+from scripts.ema import MovingAverage
+from scripts.shipped_models import MODEL_FILES, describe_mismatch, load_models
+
+logger = logging.getLogger(__name__)
+
+
+def start_training(
+    trainer: Engine,
+    *,
+    objects: Mapping[str, Any],
+    output_dir: str,
+    models_dir: str,
+    resume: bool,
+    averages: Mapping[str, MovingAverage],
+    pretrained: bool,
+    pretrained_dir: str,
+) -> None:
+    """Make a training ready to run.
+
+    Args:
+        trainer: is told its epoch and iteration.
+        objects: of the `CheckpointSaver`.
+        output_dir: folder of the run.
+        models_dir: folder that the models go to.
+        resume: whether to go on from the newest checkpoint of the folder, if there is one.
+        averages: of the generators, by direction.
+        pretrained: whether a new training starts from shipped models, else from random weights.
+        pretrained_dir: folder of the shipped models.
+    """
+    loaded = load_newest_checkpoint(output_dir) if resume else None
+    if loaded is not None:
+        _restore(trainer, objects, *loaded)
+        return
+    if not resume:
+        _check_unused(output_dir, models_dir)
+    if pretrained:
+        load_models(models_dir=pretrained_dir, averages=averages)
+
+
+def _check_unused(output_dir: str, models_dir: str) -> None:
+    models = [Path(models_dir) / name for name in MODEL_FILES.values()]
+    found = list_checkpoints(output_dir)[-1:] + [path for path in models if path.exists()]
+    if found:
+        raise FileExistsError(
+            f"{found[0]}: a training has been here already. Go on with --resume true, or choose "
+            "another --output_dir (and --models_dir)."
+        )
+
+
+def _restore(
+    trainer: Engine, objects: Mapping[str, Any], path: Path, content: dict[str, Any]
+) -> None:
+    epoch_length = content["trainer"]["epoch_length"]
+    if epoch_length != trainer.state.epoch_length:
+        raise ValueError(
+            f"{path}: was trained with --epoch_length {epoch_length}, found "
+            f"{trainer.state.epoch_length}. Pass the former, or choose another --output_dir."
+        )
+    max_epochs = trainer.state.max_epochs
+    try:
+        Checkpoint.load_objects({**objects, "trainer": trainer}, content)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: {describe_mismatch(error)}") from error
+    trainer.state.max_epochs = max_epochs
+    for unfinished in path.parent.glob(f"{UNFINISHED}*"):
+        unfinished.unlink()
+    logger.info("Going on from %s (epoch %d).", path, trainer.state.epoch)

@@ -1,0 +1,80 @@
+"""The generators that a training ships: one bare state dict a direction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from scripts.checkpoints import save_whole
+from scripts.ema import MovingAverage
+from scripts.evaluator import CycleGanEvaluator
+
+MODEL_FILES = {"t1w_to_t2w": "model.pt", "t2w_to_t1w": "model_t2w_to_t1w.pt"}
+
+
+class ModelSaver:
+    """Saves the averaged generators whenever a validation finds them better than ever before.
+
+    Args:
+        models_dir: folder of `model.pt` (T1w to T2w) and `model_t2w_to_t1w.pt`.
+        averages: of the generators, by direction.
+        evaluator: knows the best epoch; without pairs to validate every epoch is taken for best.
+        interval: epochs between two validations.
+    """
+
+    def __init__(
+        self,
+        *,
+        models_dir: str,
+        averages: Mapping[str, MovingAverage],
+        evaluator: CycleGanEvaluator,
+        interval: int,
+    ) -> None:
+        self.models_dir = Path(models_dir)
+        self.averages = averages
+        self.evaluator = evaluator
+        self.interval = interval
+
+    def attach(self, engine: Engine) -> None:
+        """Act after validations; attach it behind the ValidationHandler."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Save if this epoch is the best."""
+        best = self.evaluator.state.best_metric_epoch == engine.state.epoch
+        if engine.state.rank == 0 and (best or not self.evaluator.state.epoch_length):
+            for direction, average in self.averages.items():
+                save_whole(average.network.state_dict(), self.models_dir / MODEL_FILES[direction])
+
+
+def load_models(*, models_dir: str, averages: Mapping[str, MovingAverage]) -> None:
+    """Load shipped generators into networks and averages, to fine-tune or to evaluate them."""
+    for direction, average in averages.items():
+        path = Path(models_dir) / MODEL_FILES[direction]
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: there is no such model. Train one, or name the folder that holds "
+                f"{' and '.join(MODEL_FILES.values())} with --models_dir."
+            )
+        _load_model(average.source, path)
+        average.restart()
+
+
+def _load_model(network: nn.Module, path: Path) -> None:
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except RuntimeError as error:
+        raise ValueError(f"{path}: {describe_mismatch(error)}") from error
+
+
+def describe_mismatch(error: RuntimeError) -> str:
+    """Say what `load_state_dict` complains about, and what to do."""
+    first = str(error).splitlines()[1:2] or [str(error)]
+    return (
+        f"this is of other networks ({first[0].strip()}). Pass the --features, --blocks, "
+        "--upsampling and --slices (or the config files) that it was trained with."
+    )

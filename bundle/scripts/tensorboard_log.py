@@ -1,0 +1,101 @@
+"""What TensorBoard shows of a training: losses, figures, learning rate and image panels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ignite.engine import Engine, Events
+from torch.optim import Optimizer
+from torch.utils.data import default_collate
+from torch.utils.tensorboard import SummaryWriter
+
+from scripts.cyclegan import Images
+from scripts.evaluator import FIGURE_NAMES, CycleGanEvaluator
+from scripts.handlers import when_due
+from scripts.image_panels import choose_fullest_slices, make_panel
+
+
+class TensorBoardLog:
+    """Writes tags such as `training/generator_loss` and `validation/t2w_ssim` by iteration.
+
+    After a resume, what an interrupted run wrote beyond its checkpoint is hidden.
+
+    Args:
+        log_dir: folder of the event files.
+        interval: iterations between two writings of the losses.
+        val_interval: epochs between two writings of figures and panels.
+        evaluators: by the prefix of their tags, "training" or "validation".
+        optimizer: whose learning rate is written.
+        panel_images: images (of both contrasts) in a panel.
+    """
+
+    def __init__(
+        self,
+        *,
+        log_dir: str,
+        interval: int,
+        val_interval: int,
+        evaluators: Mapping[str, CycleGanEvaluator],
+        optimizer: Optimizer,
+        panel_images: int,
+    ) -> None:
+        self.log_dir = log_dir
+        self.interval = interval
+        self.val_interval = val_interval
+        self.evaluators = evaluators
+        self.optimizer = optimizer
+        self.panel_images = panel_images
+        self._writer: SummaryWriter | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Act from the start to the end; attach it behind LossAverages and validation."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(when_due(self.interval), self.write_losses)
+        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.val_interval), self)
+
+    def start(self, engine: Any) -> None:
+        """Open the event file, which the engine closes at the end."""
+        if engine.state.rank == 0:
+            writer = SummaryWriter(self.log_dir, purge_step=engine.state.iteration + 1)
+            self._writer = engine.resources.enter_context(writer)
+
+    def write_losses(self, engine: Engine) -> None:
+        """Write the losses and the learning rate."""
+        if self._writer is not None:
+            rate = {"learning_rate": self.optimizer.param_groups[0]["lr"]}
+            for name, value in (engine.state.losses | rate).items():
+                self._writer.add_scalar(f"training/{name}", value, engine.state.iteration)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the figures and panels of the validation that has just been."""
+        if self._writer is not None:
+            step = engine.state.iteration
+            self._write_panel(self._writer, "training", engine.state.output[0], step)
+            for name, evaluator in self.evaluators.items():
+                for figure in FIGURE_NAMES:
+                    if figure in evaluator.state.metrics:
+                        value = evaluator.state.metrics[figure]
+                        self._writer.add_scalar(f"{name}/{figure}", value, step)
+            images = translate_fullest_slices(
+                self.evaluators["validation"], count=self.panel_images
+            )
+            self._write_panel(self._writer, "validation", images, step)
+            self._writer.flush()
+
+    def _write_panel(
+        self, writer: SummaryWriter, name: str, images: Images | None, step: int
+    ) -> None:
+        if images is not None:
+            panel = make_panel(images, count=self.panel_images)
+            writer.add_image(f"{name}/real_fake_cycle", panel, step)
+
+
+def translate_fullest_slices(evaluator: CycleGanEvaluator, *, count: int) -> Images | None:
+    """Translate the same few slices each time, of different subjects; None without pairs."""
+    dataset = evaluator.data_loader.dataset
+    numbers = choose_fullest_slices(dataset.data, count=count)
+    if not numbers:
+        return None
+    batch = default_collate([dataset[number] for number in numbers])
+    return evaluator.translate(batch["t1w"], batch["t2w"])

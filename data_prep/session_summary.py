@@ -112,7 +112,8 @@ def load_series(dataset_dir: Path, rows: pd.DataFrame) -> Series:
     """Read what is known of one shard from its rows and its JSON."""
     file = dataset_dir / rows["shard"].iloc[0]
     side = json.loads(file.with_suffix(".json").read_text())
-    return Series(file, side, slices=len(rows), training_slices=int(rows["train"].sum()))
+    drawn = rows["train"] & (rows["split"] == "train")
+    return Series(file, side, slices=len(rows), training_slices=int(drawn.sum()))
 
 
 def sorted_by_contrast(series: Mapping[tuple[str, str], Series]) -> list[Series]:

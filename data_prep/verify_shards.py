@@ -40,8 +40,11 @@ def check_shard(dataset_dir: Path, shard: str, rows: pd.DataFrame) -> Iterator[s
         return
     yield from check_images(shard, image, rows)
     yield from check_masks(shard, image, mask, rows)
-    if dseg is not None and not np.isin(dseg, TISSUES).all():
-        yield f"{shard}: the truth beside it holds {np.unique(dseg)}, expected {TISSUES}"
+    if dseg is not None and (dseg.shape != image.shape or not np.isin(dseg, TISSUES).all()):
+        yield (
+            f"{shard}: the truth beside it is {dseg.shape} of {np.unique(dseg)}, "
+            f"expected {image.shape} of {TISSUES}"
+        )
     yield from check_side(shard, side, rows)
 
 

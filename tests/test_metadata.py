@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
 import shutil
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +76,21 @@ def test_the_named_versions_are_those_that_the_tests_run_with(
         "numpy": metadata["numpy_version"],
     }
     assert named == {name: constraints.get(name) for name in named}
+
+
+def test_every_package_that_the_bundle_imports_is_named(metadata: dict[str, Any]) -> None:
+    imported: set[str] = set()
+    for file in (PROJECT / "bundle" / "scripts").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {name.name.partition(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(str(node.module).partition(".")[0])
+    own_or_optional = {"scripts", "HD_BET", *sys.stdlib_module_names}
+    distributions = packages_distributions()
+    packages = {distributions[name][0].lower() for name in imported - own_or_optional}
+    named = {name.lower() for name in metadata["required_packages_version"]}
+    assert packages - named - {"monai", "torch", "numpy"} == set()
 
 
 @pytest.mark.parametrize(

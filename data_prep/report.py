@@ -27,7 +27,8 @@ from data_prep.session_summary import (
     summarise_session,
 )
 from data_prep.store import write_bytes
-from data_prep.verify import SPLITS, check_form, load_tsv
+from data_prep.verify import SPLITS
+from data_prep.verify_form import check_form, load_tsv
 
 TEMPLATES = Path(__file__).parent / "templates"
 # How far up the brain: the ventricles; an unusual session is shown near the skull base too.

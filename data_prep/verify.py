@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,28 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from data_prep.store import FORMAT_VERSION
+from data_prep.verify_form import SLICE_TYPES, TABLES, check_form, load_tsv
 from data_prep.verify_shards import check_shard, load_array
 
 SPLITS = ("train", "validation", "test", "external")
-TABLES = ("dataset.json", "subjects.tsv", "splits.tsv", "slices.parquet", "exclusions.tsv")
-COLUMNS = {
-    "subjects.tsv": [
-        *("subject_id", "group", "dataset", "split"),
-        *("sessions", "has_t1w", "has_t2w", "has_pair"),
-    ],
-    "splits.tsv": ["dataset", "group", "split"],
-    "exclusions.tsv": ["dataset", "subject_id", "session", "file", "reason"],
-}
-SLICE_TYPES = {
-    "subject_id": "string", "group": "string", "session": "string", "dataset": "string",
-    "contrast": "string", "space": "string", "slice_index": "int32", "position_mm": "double",
-    "brain_fraction": "float", "train": "bool", "split": "string", "shard": "string",
-    "row": "int32", "sha256": "string",
-}  # fmt: skip
 SERIES = ["subject_id", "session", "contrast", "space"]  # what one shard holds
 # Two folders or more from the root (not part of a URL, not "T1w/T2w"), or a Windows drive.
 ABSOLUTE_PATH = re.compile(r"(?<![\w:/.<])/[\w.-]+/[\w./-]+|\b[A-Za-z]:\\+\w[^\s\"']*")
@@ -77,40 +60,10 @@ def verify_dataset(dataset_dir: Path) -> list[str]:
     ]
 
 
-def load_tsv(file: Path) -> pd.DataFrame:
-    """Read a tab-separated table, every cell as text."""
-    return pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False)
-
-
-def check_form(dataset_dir: Path) -> Iterator[str]:
-    """Yield what keeps the tables from being read: missing files, another version, columns."""
-    missing = [name for name in TABLES if not (dataset_dir / name).is_file()]
-    if missing:
-        yield (
-            f"{', '.join(missing)} missing in {dataset_dir}: not a finished slice dataset; "
-            "run the build again to finish it"
-        )
-        return
-    found = json.loads((dataset_dir / "dataset.json").read_text()).get("format_version")
-    if found != FORMAT_VERSION:
-        yield (
-            f"dataset.json: format_version {found!r}, expected {FORMAT_VERSION}; "
-            "build the dataset again with this version of data_prep"
-        )
-        return
-    for name, expected in COLUMNS.items():
-        columns = list(load_tsv(dataset_dir / name).columns)
-        if columns != expected:
-            yield f"{name}: columns {columns}, expected {expected}"
-    yield from check_slice_types(dataset_dir / "slices.parquet")
-
-
-def check_slice_types(file: Path) -> Iterator[str]:
-    """Yield the columns of slices.parquet that are absent or of another type."""
-    types = {field.name: str(field.type).removeprefix("large_") for field in pq.read_schema(file)}
-    for name, expected in SLICE_TYPES.items():
-        if types.get(name) != expected:
-            yield f"slices.parquet: column {name} is {types.get(name)}, expected {expected}"
+def group_rows(table: pd.DataFrame, by: str | list[str]) -> dict[Any, pd.DataFrame]:
+    """Rows of a table by the value of a column, or by the tuple of several."""
+    groups: dict[Any, pd.DataFrame] = dict(iter(table.groupby(by)))
+    return groups
 
 
 def check_private_text(dataset_dir: Path, slices: pd.DataFrame) -> Iterator[str]:
@@ -132,7 +85,7 @@ def check_splits(splits: pd.DataFrame) -> Iterator[str]:
     """Yield groups that stand in more than one part, or in a part that does not exist."""
     for row in splits[~splits["split"].isin(SPLITS)].itertuples():
         yield f"splits.tsv: group {row.group} is in {row.split!r}, expected one of {SPLITS}"
-    for group, rows in splits.groupby("group"):
+    for group, rows in group_rows(splits, "group").items():
         parts = sorted(rows["split"].unique())
         if len(parts) > 1:
             yield f"splits.tsv: group {group} is in {len(parts)} parts: {', '.join(parts)}"
@@ -150,21 +103,21 @@ def check_subjects(tables: Tables) -> Iterator[str]:
             yield f"{row.subject_id}: its group {row.group} of {row.dataset} is not in splits.tsv"
         elif split != row.split:
             yield f"{row.subject_id}: {row.split} in subjects.tsv, {split} in splits.tsv"
-    slices_of = dict(iter(tables.slices.groupby("subject_id")))
+    slices_of = group_rows(tables.slices, "subject_id")
     for subject_id in sorted(set(slices_of) - set(subjects["subject_id"])):
         yield f"{subject_id}: has slices but is not in subjects.tsv"
-    for subject in subjects.to_dict("records"):
-        slices = slices_of.get(subject["subject_id"], tables.slices.iloc[:0])
-        yield from check_subject(subject, slices)
+    for row in subjects.itertuples():
+        yield from check_subject(row, slices_of.get(row.subject_id, tables.slices.iloc[:0]))
 
 
-def check_subject(subject: dict[str, Any], slices: pd.DataFrame) -> Iterator[str]:
+def check_subject(subject: Any, slices: pd.DataFrame) -> Iterator[str]:
     """Yield where one line of subjects.tsv disagrees with the subject's slices."""
     for name in ("group", "dataset", "split"):
-        others = sorted(set(slices[name]) - {subject[name]})
+        listed = getattr(subject, name)
+        others = sorted(set(slices[name]) - {listed})
         if others:
             yield (
-                f"{subject['subject_id']}: {name} {subject[name]!r} in subjects.tsv, "
+                f"{subject.subject_id}: {name} {listed!r} in subjects.tsv, "
                 f"{', '.join(map(repr, others))} in slices.parquet"
             )
     registered = (slices["contrast"] == "T2w") & (slices["space"] == "T1w")
@@ -174,8 +127,9 @@ def check_subject(subject: dict[str, Any], slices: pd.DataFrame) -> Iterator[str
         "has_pair": bool(registered.any()),
     }
     for name, value in has.items():
-        if subject[name] != str(value).lower():
-            yield f"{subject['subject_id']}: {name} is {subject[name]!r}, its slices say {value}"
+        listed = getattr(subject, name)
+        if listed != str(value).lower():
+            yield f"{subject.subject_id}: {name} is {listed!r}, its slices say {value}"
 
 
 def check_slice_order(slices: pd.DataFrame) -> Iterator[str]:
@@ -183,10 +137,10 @@ def check_slice_order(slices: pd.DataFrame) -> Iterator[str]:
     key = [*SERIES, "row"]
     if not slices[key].equals(slices[key].sort_values(key, ignore_index=True)):
         yield f"slices.parquet is not sorted by {', '.join(key)}"
-    for series, rows in slices.groupby(SERIES):
+    for series, rows in group_rows(slices, SERIES).items():
         if (count := rows["shard"].nunique()) != 1:
             yield f"{' '.join(filter(None, series))}: {count} shards, expected one"
-    for shard, rows in slices.groupby("shard"):
+    for shard, rows in group_rows(slices, "shard").items():
         for name in ("slice_index", "position_mm"):
             if not (rows.sort_values("row")[name].diff().iloc[1:] > 0).all():
                 yield f"{shard}: {name} does not rise from row to row"
@@ -196,9 +150,9 @@ def check_pairs(slices: pd.DataFrame) -> Iterator[str]:
     """Yield registered T2w whose rows are not, one by one, those of the subject's T1w."""
     grid = ["row", "slice_index", "position_mm"]
     t1w = slices[(slices["contrast"] == "T1w") & (slices["space"] == "native")]
-    t1w_of = dict(iter(t1w.groupby(["subject_id", "session"])))
+    t1w_of = group_rows(t1w, ["subject_id", "session"])
     registered = slices[(slices["contrast"] == "T2w") & (slices["space"] == "T1w")]
-    for key, t2w in registered.groupby(["subject_id", "session"]):
+    for key, t2w in group_rows(registered, ["subject_id", "session"]).items():
         label = " ".join(filter(None, key))
         if key not in t1w_of:
             yield f"{label}: a registered T2w without its T1w"
@@ -224,7 +178,7 @@ def check_image_sizes(dataset_dir: Path, lengths: dict[str, int]) -> Iterator[st
 
 def check_shards(dataset_dir: Path, slices: pd.DataFrame) -> Iterator[str]:
     """Yield what is wrong with the shards, one after the other, behind a progress bar."""
-    yield from check_image_sizes(dataset_dir, slices["shard"].value_counts().to_dict())
-    shards = list(slices.groupby("shard"))
-    for shard, rows in tqdm(shards, desc="verifying", unit="shard", leave=False):
-        yield from check_shard(dataset_dir, str(shard), rows.sort_values("row"))
+    shards = group_rows(slices, "shard")
+    yield from check_image_sizes(dataset_dir, {name: len(rows) for name, rows in shards.items()})
+    for name, rows in tqdm(shards.items(), desc="verifying", unit="shard", leave=False):
+        yield from check_shard(dataset_dir, name, rows.sort_values("row"))

@@ -88,6 +88,18 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda d: (d / "slices.parquet").unlink(),
         "slices.parquet missing",
     ),
+    "half a table of slices": (
+        lambda d: truncate(d / "slices.parquet"),
+        "slices.parquet: damaged",
+    ),
+    "half a dataset.json": (
+        lambda d: (d / "dataset.json").write_text('{"format_version"'),
+        "dataset.json: damaged",
+    ),
+    "an empty table of subjects": (
+        lambda d: (d / "subjects.tsv").write_text(""),
+        "subjects.tsv: damaged",
+    ),
     "a column of another type": (
         lambda d: edit_slices(d, lambda t: t.astype({"row": "int64"})),
         "column row is int64, expected int32",

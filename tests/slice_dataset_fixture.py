@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
 from scripts.config_references import load_config, resolve_references
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundle"

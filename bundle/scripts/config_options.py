@@ -25,9 +25,14 @@ def check_option_names(*, configs_dir: str) -> None:
     Args:
         configs_dir: folder of the bundle's configs, its sub-folders included.
     """
+    folder = Path(configs_dir)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder}: there are no configs. Run in the bundle's folder, or pass --bundle_root."
+        )
     resolver = _find_resolver()
     names = {name.split(ReferenceResolver.sep)[0] for name in resolver.items} - {""}
-    known = MONAI_IDS.union(*(load_config(path) for path in Path(configs_dir).rglob("*.json")))
+    known = MONAI_IDS.union(*(load_config(path) for path in folder.rglob("*.json")))
     unknown = sorted(names - known - _list_references(resolver))
     if unknown:
         raise ValueError(_describe(unknown, known))

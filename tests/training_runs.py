@@ -1,0 +1,64 @@
+"""Run the bundle's own configs in this process, with networks as small as they get."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monai.bundle import ConfigWorkflow
+
+from tests.slice_dataset_fixture import BUNDLE
+
+CONFIGS = BUNDLE / "configs"
+SMALL = {
+    "bundle_root": str(BUNDLE),
+    "device": "cpu",
+    "precision": "fp32",
+    "features": 4,
+    "blocks": 1,
+    "discriminator_features": 4,
+    "max_epochs": 2,
+    "epoch_length": 3,
+    "batch_size": 2,
+    "pool_size": 3,
+    "ema_decay": 0.5,
+    "val_interval": 1,
+    "val_slice_step": 6,
+    "training_figure_subjects": 1,
+    "log_interval": 2,
+    "workers": 0,
+    "progress": False,
+}
+
+
+def make_workflow(*overlays: str, run_id: str = "training", **options: Any) -> ConfigWorkflow:
+    """Initialise train.json with overlays and options, ready to run."""
+    files = [str(CONFIGS / name) for name in ("train.json", *overlays)]
+    workflow = ConfigWorkflow(
+        config_file=files,
+        run_id=run_id,
+        workflow_type="train",
+        logging_file=False,
+        **(SMALL | options),
+    )
+    workflow.initialize()
+    return workflow
+
+
+def train(dataset_dir: Path, output_dir: Path, *overlays: str, **options: Any) -> ConfigWorkflow:
+    """Train to the end and return the workflow."""
+    workflow = make_workflow(
+        *overlays, dataset_dir=str(dataset_dir), output_dir=str(output_dir), **options
+    )
+    workflow.run()
+    return workflow
+
+
+def find_error(error: pytest.ExceptionInfo[BaseException]) -> str:
+    """Join the messages of an error and its causes: MONAI wraps what a component raises."""
+    messages, current = [], error.value
+    while current is not None:
+        messages.append(f"{type(current).__name__}: {current}")
+        current = current.__cause__
+    return "\n".join(messages)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from monai.bundle import ConfigWorkflow
 
 from tests.slice_dataset_fixture import BUNDLE
@@ -34,6 +35,7 @@ SMALL = {
 
 def make_workflow(*overlays: str, run_id: str = "training", **options: Any) -> ConfigWorkflow:
     """Initialise train.json with overlays and options, ready to run."""
+    torch.set_num_threads(1)  # threads that wait for a shared core cost more than they bring
     files = [str(CONFIGS / name) for name in ("train.json", *overlays)]
     workflow = ConfigWorkflow(
         config_file=files,

@@ -68,7 +68,7 @@ def translate_cycles(
         with_identity: whether `identity_t1w` and `identity_t2w` are among the images.
 
     Returns:
-        `real_`, `fake_`, `reconstructed_` (and `identity_`) `t1w` and `t2w`, float32.
+        `real_`, `fake_`, `reconstructed_` (and `identity_`) `t1w` and `t2w`, float32 or wider.
     """
     fake_t2w, identity_t2w = _translate(generators.t1w_to_t2w, real_t1w, real_t2w, with_identity)
     fake_t1w, identity_t1w = _translate(generators.t2w_to_t1w, real_t2w, real_t1w, with_identity)
@@ -82,7 +82,11 @@ def translate_cycles(
     }
     if with_identity:
         images |= {"identity_t1w": identity_t1w, "identity_t2w": identity_t2w}
-    return {name: image.float() for name, image in images.items()}
+    return {name: _widen(image) for name, image in images.items()}
+
+
+def _widen(image: Tensor) -> Tensor:
+    return image.float() if image.dtype in (torch.float16, torch.bfloat16) else image
 
 
 def _translate(

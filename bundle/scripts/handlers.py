@@ -82,6 +82,7 @@ class StopOnNan:
     def attach(self, engine: Engine) -> None:
         """Look after iterations, so that no checkpoint is made of such a state."""
         stop = TerminateOnNan(output_transform=select_losses)
+        stop.logger.setLevel(logging.ERROR)  # what it would warn of is said by our error
         engine.add_event_handler(when_due(self.interval), stop)
         engine.add_event_handler(Events.TERMINATE, self)
 

@@ -1,0 +1,277 @@
+"""A training goes on as if it had never stopped, and no save damages what was there."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Events
+from scripts.checkpoints import list_checkpoints, load_newest_checkpoint, save_whole
+from scripts.resume import start_training
+from torch import Tensor
+
+from tests.slice_dataset_fixture import write_slice_dataset
+from tests.training_runs import find_error, make_workflow, train
+
+MODELS = ("model.pt", "model_t2w_to_t1w.pt")
+
+
+@pytest.fixture(scope="module")
+def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_slice_dataset(tmp_path_factory.mktemp("blobs"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, dataset_dir: Path) -> Path:
+    """Four epochs without a stop: shuffled, augmented, without workers."""
+    output_dir = tmp_path_factory.mktemp("finished")
+    train(dataset_dir, output_dir, max_epochs=4, sampling="shuffled")
+    return output_dir
+
+
+def load(path: Path) -> dict[str, Any]:
+    return torch.load(path, weights_only=True)
+
+
+def flatten(content: Any, name: str = "") -> dict[str, Any]:
+    """Name every leaf of nested dicts and lists."""
+    if isinstance(content, dict):
+        content = list(content.items())
+    elif isinstance(content, (list, tuple)):
+        content = list(enumerate(content))
+    else:
+        return {name: content}
+    return {
+        key: leaf for part, each in content for key, leaf in flatten(each, f"{name}/{part}").items()
+    }
+
+
+def assert_same(left: Path, right: Path) -> None:
+    first, second = flatten(load(left)), flatten(load(right))
+    assert first.keys() == second.keys()
+    different = [
+        name
+        for name, value in first.items()
+        if not (
+            torch.equal(value, second[name]) if isinstance(value, Tensor) else value == second[name]
+        )
+    ]
+    assert different == []
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_two_and_two_epochs_are_four_to_the_bit(
+    tmp_path: Path, dataset_dir: Path, finished: Path, workers: int
+) -> None:
+    options = {"sampling": "shuffled", "workers": workers}
+    train(dataset_dir, tmp_path, max_epochs=2, **options)
+    train(dataset_dir, tmp_path, max_epochs=4, resume=True, **options)
+    assert_same(tmp_path / "checkpoint_00000012.pt", finished / "checkpoint_00000012.pt")
+    for name in MODELS:
+        assert_same(tmp_path / name, finished / name)
+
+
+def test_a_stop_within_an_epoch_changes_nothing(
+    tmp_path: Path, dataset_dir: Path, finished: Path
+) -> None:
+    workflow = make_workflow(
+        dataset_dir=str(dataset_dir), output_dir=str(tmp_path), max_epochs=4, sampling="shuffled"
+    )
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    saver = workflow.parser.get_parsed_content("train#handlers")[-1]
+
+    def stop(engine: Any) -> None:
+        if engine.state.iteration == 4:
+            saver.save(engine)
+            engine.terminate()
+
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, stop)
+    workflow.run()
+    assert list_checkpoints(tmp_path)[-1].name == "checkpoint_00000004.pt"
+    train(dataset_dir, tmp_path, max_epochs=4, sampling="shuffled", resume=True)
+    assert_same(tmp_path / "checkpoint_00000012.pt", finished / "checkpoint_00000012.pt")
+
+
+def test_a_checkpoint_holds_everything(finished: Path) -> None:
+    content = load(finished / "checkpoint_00000012.pt")
+    assert set(content) == {
+        *("t1w_to_t2w", "t2w_to_t1w", "discriminator_t1w", "discriminator_t2w"),
+        *("average_t1w_to_t2w", "average_t2w_to_t1w", "pool_t1w", "pool_t2w", "scaler"),
+        *("generator_optimizer", "discriminator_optimizer"),
+        *("generator_schedule", "discriminator_schedule", "evaluator", "trainer"),
+    }
+    assert content["trainer"]["iteration"] == 12
+    assert content["generator_schedule"]["last_epoch"] == 4
+    assert len(content["pool_t1w"]["images"]) == 3
+
+
+def test_models_are_bare_state_dicts_of_the_averages(finished: Path) -> None:
+    model = load(finished / "model.pt")
+    assert all(isinstance(value, Tensor) for value in model.values())
+    assert model.keys() == load(finished / "checkpoint_00000012.pt")["t1w_to_t2w"].keys()
+
+
+def test_old_checkpoints_are_removed_but_never_newer_ones(
+    tmp_path: Path, dataset_dir: Path
+) -> None:
+    (tmp_path / "checkpoint_00000099.pt").write_bytes(b"of another time")
+    workflow = make_workflow(dataset_dir=str(dataset_dir), output_dir=str(tmp_path))
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    saver = workflow.parser.get_parsed_content("train#handlers")[-1]
+    for iteration in (1, 2, 3):
+        trainer.state.iteration = iteration
+        saver.save(trainer)
+    names = [path.name for path in list_checkpoints(tmp_path)]
+    assert names == [f"checkpoint_{n:08}.pt" for n in (2, 3, 99)]
+
+
+def test_a_damaged_newest_checkpoint_is_skipped_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in (1, 2, 3):
+        save_whole({"weights": torch.full((100,), float(number))}, checkpoint(tmp_path, number))
+    flip_a_bit(checkpoint(tmp_path, 2))
+    truncate(checkpoint(tmp_path, 3))
+    found = load_newest_checkpoint(tmp_path)
+    assert found is not None
+    assert found[0] == checkpoint(tmp_path, 1)
+    assert float(found[1]["weights"][0]) == 1.0
+    assert "checkpoint_00000003.pt is damaged and skipped" in caplog.text
+    assert "checkpoint_00000002.pt is damaged and skipped" in caplog.text
+
+
+def test_only_damaged_checkpoints_are_an_error(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 1).write_bytes(b"")
+    with pytest.raises(ValueError, match="all 1 checkpoints are damaged. Delete them, or choose"):
+        load_newest_checkpoint(tmp_path)
+
+
+def checkpoint(folder: Path, number: int) -> Path:
+    return folder / f"checkpoint_{number:08}.pt"
+
+
+def flip_a_bit(path: Path) -> None:
+    """Damage the weights, which torch.load alone would not notice."""
+    content = bytearray(path.read_bytes())
+    place = content.index(torch.tensor([2.0, 2.0, 2.0, 2.0]).numpy().tobytes())
+    content[place] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    save_whole({"weights": torch.ones(2)}, path)
+
+    class Unsaveable:
+        def __reduce__(self) -> tuple[Any, ...]:
+            raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        save_whole({"weights": torch.zeros(2), "more": Unsaveable()}, path)
+    assert torch.equal(load(path)["weights"], torch.ones(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_a_used_folder_is_not_overwritten(dataset_dir: Path, finished: Path) -> None:
+    before = (finished / "model.pt").read_bytes()
+    with pytest.raises(RuntimeError) as error:
+        train(dataset_dir, finished, max_epochs=6)
+    assert "a training has been here already. Go on with --resume true" in find_error(error)
+    assert (finished / "model.pt").read_bytes() == before
+
+
+def test_a_finished_training_is_left_as_it_is(
+    dataset_dir: Path, finished: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    before = {path.name: path.stat().st_mtime_ns for path in finished.glob("*.pt")}
+    train(dataset_dir, finished, max_epochs=4, sampling="shuffled", resume=True)
+    assert {path.name: path.stat().st_mtime_ns for path in finished.glob("*.pt")} == before
+    assert "Trained for 4 epochs already" in caplog.text
+
+
+def test_other_networks_than_the_checkpoints_are_an_error(
+    dataset_dir: Path, finished: Path
+) -> None:
+    with pytest.raises(RuntimeError) as error:
+        train(dataset_dir, finished, max_epochs=6, resume=True, features=6)
+    assert "this is of other networks" in find_error(error)
+    assert "Pass the --features" in find_error(error)
+
+
+def test_another_epoch_length_than_the_checkpoints_is_an_error(
+    dataset_dir: Path, finished: Path
+) -> None:
+    with pytest.raises(RuntimeError) as error:
+        train(dataset_dir, finished, max_epochs=6, resume=True, epoch_length=7)
+    assert "was trained with --epoch_length 3, found 7" in find_error(error)
+
+
+def test_resume_in_an_empty_folder_starts_a_training(tmp_path: Path, dataset_dir: Path) -> None:
+    train(dataset_dir, tmp_path, max_epochs=1, resume=True)
+    assert len(list_checkpoints(tmp_path)) == 1
+
+
+def test_a_worse_validation_after_a_resume_keeps_the_better_model(
+    tmp_path: Path, dataset_dir: Path
+) -> None:
+    train(dataset_dir, tmp_path, max_epochs=1)
+    raise_best_metric(list_checkpoints(tmp_path)[-1])
+    before = {name: (tmp_path / name).read_bytes() for name in MODELS}
+    train(dataset_dir, tmp_path, max_epochs=2, resume=True)
+    assert {name: (tmp_path / name).read_bytes() for name in MODELS} == before
+    best = load(list_checkpoints(tmp_path)[-1])["evaluator"]
+    assert best == {"key_metric_name": "t2w_ssim", "best_metric": 0.99, "best_metric_epoch": 1}
+
+
+def raise_best_metric(path: Path) -> None:
+    """Make the best model so far better than any that is to come."""
+    content = load(path)
+    content["evaluator"]["best_metric"] = 0.99
+    save_whole(content, path)
+
+
+def test_without_pairs_the_latest_average_is_shipped(tmp_path: Path) -> None:
+    folder = write_slice_dataset(
+        tmp_path / "data", splits=("train", "train"), contrasts={0: ("T1w",), 1: ("T2w",)}
+    )
+    train(folder, tmp_path / "out", max_epochs=1)
+    average = load(list_checkpoints(tmp_path / "out")[-1])["average_t1w_to_t2w"]["network"]
+    model = load(tmp_path / "out" / "model.pt")
+    assert all(torch.equal(model[name], average[name]) for name in model)
+
+
+def test_a_training_can_start_from_shipped_models(
+    tmp_path: Path, dataset_dir: Path, finished: Path
+) -> None:
+    workflow = make_workflow(
+        dataset_dir=str(dataset_dir), pretrained=True, pretrained_dir=str(finished)
+    )
+    parsed = workflow.parser.get_parsed_content
+    start_training(
+        parsed("train#trainer"),
+        objects=parsed("checkpoint_objects"),
+        output_dir=str(tmp_path),
+        models_dir=str(tmp_path),
+        resume=False,
+        averages=parsed("averages"),
+        pretrained=True,
+        pretrained_dir=str(finished),
+    )
+    model = load(finished / "model.pt")
+    for network in (parsed("t1w_to_t2w"), parsed("averages")["t1w_to_t2w"].network):
+        assert all(torch.equal(model[name], value) for name, value in network.state_dict().items())
+
+
+def test_missing_shipped_models_are_named(tmp_path: Path, dataset_dir: Path) -> None:
+    with pytest.raises(RuntimeError) as error:
+        train(dataset_dir, tmp_path, pretrained=True, pretrained_dir=str(tmp_path / "absent"))
+    assert "model.pt: there is no such model" in find_error(error)

@@ -1,0 +1,259 @@
+"""The shipped configs: complete for MONAI, hard to misuse, the recipes true to their numbers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from scripts.config_references import load_config, resolve_references
+from scripts.errors import find_cause
+
+from tests.slice_dataset_fixture import BUNDLE, write_slice_dataset
+from tests.training_runs import CONFIGS, SMALL, find_error, make_workflow, train
+
+OWN_CONFIGS = ("train", "evaluate", "demo", "recipes/baseline", "recipes/optimized")
+SHARED_WITH_INFERENCE = ("slices", "slice_distance_mm", "features", "blocks", "upsampling")
+
+
+@pytest.fixture(scope="module")
+def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_slice_dataset(tmp_path_factory.mktemp("blobs"))
+
+
+def read(name: str) -> dict[str, Any]:
+    return load_config(CONFIGS / f"{name}.json")
+
+
+def parse(*overlays: str, **options: Any) -> ConfigParser:
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / name) for name in ("train.json", *overlays)])
+    parser.update({"bundle_root": str(BUNDLE), "device": "cpu"} | options)
+    return parser
+
+
+def count_parameters(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_monai_finds_every_property_of_a_training(dataset_dir: Path) -> None:
+    workflow = make_workflow(dataset_dir=str(dataset_dir))
+    assert workflow.check_properties() == []
+    assert workflow.network_def is not None
+    assert workflow.train_dataset_data is not None
+    assert workflow.val_key_metric is not None
+
+
+@pytest.mark.parametrize("name", OWN_CONFIGS)
+def test_configs_are_written_as_the_model_zoo_prints_them(name: str) -> None:
+    text = (CONFIGS / f"{name}.json").read_text(encoding="utf-8")
+    assert text == json.dumps(json.loads(text), indent=4, ensure_ascii=False) + "\n"
+
+
+def test_training_and_run_are_the_same() -> None:
+    assert read("train")["training"] == "%run"
+    assert read("evaluate")["evaluate"] == "%run"
+
+
+def test_every_option_is_described_and_every_description_is_of_an_option() -> None:
+    config = read("train")
+    described = set(config["_desc_"]) - {"options"}
+    plain = {
+        name
+        for name, value in config.items()
+        if not isinstance(value, dict) and not re.match("initialize|run|training|network_def", name)
+    }
+    assert described - set(config) == set()
+    assert plain - described == {"bundle_root", "inference_config", "discriminator_def_t2w"}
+
+
+def test_overlays_change_only_what_training_has() -> None:
+    known = set(read("train"))
+    for name in OWN_CONFIGS[2:]:
+        assert {key.split("#")[0] for key in read(name)} <= known
+
+
+def test_networks_are_those_of_inference() -> None:
+    train_config, inference = read("train"), read("inference")
+    assert train_config["network_def"] == inference["network_def"]
+    for name in SHARED_WITH_INFERENCE:
+        assert train_config[name] == inference[name]
+
+
+def test_a_misspelt_option_is_an_error_with_the_right_name(
+    tmp_path: Path, dataset_dir: Path
+) -> None:
+    with pytest.raises(RuntimeError) as error:
+        train(dataset_dir, tmp_path, max_epocs=3)
+    assert "Unknown option --max_epocs (did you mean --max_epochs?)" in find_error(error)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_overlay_may_bring_a_component_that_is_used(tmp_path: Path, dataset_dir: Path) -> None:
+    options = {"my_edge": 0.3, "structure_loss#edge": "@my_edge"}
+    train(dataset_dir, tmp_path, max_epochs=1, epoch_length=1, **options)
+
+
+def test_a_misspelt_nested_option_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        parse(**{"generator_optimiser#lr": 1.0})
+
+
+def test_options_reach_where_they_belong(dataset_dir: Path) -> None:
+    workflow = make_workflow(
+        dataset_dir=str(dataset_dir),
+        learning_rate=1e-3,
+        betas=[0.4, 0.9],
+        lambda_identity=0.25,
+        lambda_cycle_t2w=7.0,
+        **{"augmentation#noise_sigma": 0.5, "generator_optimizer#lr": 2e-3},
+    )
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    assert trainer.discriminator_optimizer.param_groups[0]["lr"] == 1e-3
+    assert trainer.generator_optimizer.param_groups[0]["lr"] == 2e-3
+    assert list(trainer.generator_optimizer.param_groups[0]["betas"]) == [0.4, 0.9]
+    assert trainer.weights.identity == 0.25
+    assert trainer.weights.cycle_t2w == 7.0
+    assert trainer.augmentation.noise_sigma == 0.5
+    assert trainer.state.max_epochs == SMALL["max_epochs"]
+
+
+def test_a_dataset_of_another_preprocessing_is_refused(tmp_path: Path) -> None:
+    folder = write_slice_dataset(tmp_path / "data", splits=("train", "train", "validation"))
+    description = json.loads((folder / "dataset.json").read_text())
+    description["preprocessing"] = {"_target_": "Compose", "transforms": []}
+    (folder / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(RuntimeError) as error:
+        train(folder, tmp_path / "out")
+    assert "made with another preprocessing than" in find_error(error)
+
+
+def test_the_baseline_rebuilds_the_earlier_networks_to_the_parameter() -> None:
+    parser = parse("recipes/baseline.json")
+    assert count_parameters(parser.get_parsed_content("network_def")) == 7_825_153
+    assert count_parameters(parser.get_parsed_content("discriminator_def")) == 2_762_689
+    strides = [
+        module.stride[0]
+        for module in parser.get_parsed_content("discriminator_def").modules()
+        if isinstance(module, torch.nn.Conv2d)
+    ]
+    assert strides == [2, 2, 2, 2, 1]
+    decoder = parser.get_parsed_content("network_def").decoder
+    assert sum(isinstance(module, torch.nn.ConvTranspose2d) for module in decoder) == 2
+
+
+@pytest.mark.parametrize(
+    ("recipe", "rate", "betas", "cycle", "identity", "features", "blocks"),
+    [
+        ("baseline", 2e-4, [0.5, 0.999], (10.0, 10.0), 0.1, 64, 6),
+        ("optimized", 5.132e-4, [0.4984, 0.9636], (9.377, 8.834), 0.08638, 56, 7),
+    ],
+)
+def test_recipes_hold_the_earlier_numbers(
+    recipe: str,
+    rate: float,
+    betas: list[float],
+    cycle: tuple[float, float],
+    identity: float,
+    features: int,
+    blocks: int,
+) -> None:
+    config = read(f"recipes/{recipe}")
+    assert config["learning_rate"] == rate
+    assert config["betas"] == betas
+    assert (config["lambda_cycle_t1w"], config["lambda_cycle_t2w"]) == cycle
+    assert config["lambda_identity"] == identity
+    assert (config["features"], config["blocks"]) == (features, blocks)
+    assert (config["max_epochs"], config["epoch_length"], config["batch_size"]) == (300, 200, 1)
+    assert (config["pool_size"], config["decay_epochs"], config["lambda_structure"]) == (0, 0, 0.0)
+
+
+def test_evaluation_writes_every_subject_beside_the_trivial_rows(
+    tmp_path: Path, dataset_dir: Path
+) -> None:
+    train(dataset_dir, tmp_path, max_epochs=1)
+    train(dataset_dir, tmp_path, "evaluate.json", run_id="evaluate", evaluated_split="train")
+    with (tmp_path / "evaluation" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    models = {(row["model"], row["comparison"]) for row in rows}
+    comparisons = ("t2w", "t1w", "t1w_cycle", "t2w_cycle")
+    assert models == {("model", name) for name in comparisons} | {
+        (row, name) for row in ("copy", "mean", "lookup") for name in ("t2w", "t1w")
+    }
+    assert len(rows) == 4 * len(models)
+    lookup = [
+        float(row["ssim"]) for row in rows if (row["model"], row["comparison"]) == ("lookup", "t2w")
+    ]
+    assert min(lookup) > 0.99  # the blobs' T2w is a function of their T1w
+    summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text())
+    assert (summary["split"], summary["subjects"]) == ("train", 4)
+    of_lookup = next(
+        m for m in summary["means"] if (m["model"], m["comparison"]) == ("lookup", "t2w")
+    )
+    assert of_lookup["ssim"] == pytest.approx(sum(lookup) / 4, abs=1e-5)
+
+
+def test_evaluation_without_training_pairs_has_no_look_up_table(tmp_path: Path) -> None:
+    folder = write_slice_dataset(
+        tmp_path / "data",
+        splits=("train", "train", "test"),
+        contrasts={0: ("T1w",), 1: ("T2w",)},
+    )
+    train(folder, tmp_path / "out", max_epochs=1)
+    train(folder, tmp_path / "out", "evaluate.json", run_id="evaluate")
+    summary = json.loads((tmp_path / "out" / "evaluation" / "summary.json").read_text())
+    assert {row["model"] for row in summary["means"]} == {"model", "copy", "mean"}
+
+
+def test_evaluation_of_a_split_without_pairs_is_an_error(tmp_path: Path, dataset_dir: Path) -> None:
+    train(dataset_dir, tmp_path, max_epochs=1)
+    with pytest.raises(RuntimeError) as error:
+        train(dataset_dir, tmp_path, "evaluate.json", run_id="evaluate", evaluated_split="external")
+    assert "The split 'external' has no registered pairs to evaluate" in find_error(error)
+
+
+def test_the_demo_is_small_enough_for_a_cpu() -> None:
+    parser = parse("demo.json")
+    assert count_parameters(parser.get_parsed_content("network_def")) < 600_000
+    images = parser["max_epochs"] * parser["epoch_length"] * parser["batch_size"]
+    assert images <= 2500
+
+
+def test_dataset_section_resolves_to_plain_json() -> None:
+    resolved = resolve_references(read("inference"), "preprocessing")
+    assert "@" not in json.dumps(resolved)
+
+
+def test_the_cause_of_an_error_is_found_behind_monais_words() -> None:
+    cause = ValueError("the cause")
+    wrapper = RuntimeError("Failed to instantiate component 'x'")
+    wrapper.__cause__ = cause
+    outer = RuntimeError("Failed to evaluate ConfigExpression")
+    outer.__cause__ = wrapper
+    assert find_cause(outer) is cause
+    assert find_cause(cause) is cause
+
+
+def test_the_command_line_ends_with_the_cause(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "monai.bundle", "run", "training"),
+            *("--config_file", "configs/train.json", "--dataset_dir", str(tmp_path / "absent")),
+            *("--output_dir", str(tmp_path)),
+        ],
+        cwd=BUNDLE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("FileNotFoundError: ")
+    assert "python -m data_prep bids OUT" in last

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tqdm import tqdm
@@ -24,6 +23,7 @@ from data_prep.session_summary import (
     REGISTERED,
     SessionSummary,
     add_remarks,
+    compute_length,
     summarise_session,
 )
 from data_prep.store import write_bytes
@@ -131,8 +131,7 @@ def describe_dataset(
 
 def describe_session(session: SessionSummary) -> dict[str, Any]:
     """One line of the table of sessions, and the session's pictures."""
-    registration = session.registration or {}
-    information = read_mutual_information(registration)
+    information = read_mutual_information(session.registration)
     return {
         "label": session.label,
         "dataset": session.dataset,
@@ -144,13 +143,13 @@ def describe_session(session: SessionSummary) -> dict[str, Any]:
         "volume": f"{session.brain_volume_cm3:.0f}",
         "before": f"{information[0]:.3f}" if information else "",
         "after": f"{information[1]:.3f}" if information else "",
-        "translation": format_length(registration.get("translation_mm")),
-        "rotation": format_length(registration.get("rotation_degrees")),
+        "translation": format_number(compute_length(session.registration, "translation_mm")),
+        "rotation": format_number(compute_length(session.registration, "rotation_degrees")),
         "remarks": session.remarks,
         "pictures": make_pictures(session, UNUSUAL_HEIGHTS if session.remarks else USUAL_HEIGHTS),
     }
 
 
-def format_length(value: float | Sequence[float] | None) -> str:
-    """Length of a vector with one decimal, empty for None."""
-    return "" if value is None else f"{np.linalg.norm(np.atleast_1d(value)):.1f}"
+def format_number(value: float | None) -> str:
+    """One decimal, empty for None."""
+    return "" if value is None else f"{value:.1f}"

@@ -145,7 +145,7 @@ def plot_mutual_information(sessions: Sequence[SessionSummary]) -> str:
     values = [value for _, pair in points for value in pair]
     ends = [min(values), max(values)]
     axes.plot(ends, ends, color=MUTED, linewidth=1, linestyle="--", zorder=0)
-    axes.set(xlabel="mutual information before", ylabel="after")
+    axes.set(xlabel="normalised mutual information before", ylabel="after")
     return format_svg(figure)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -150,14 +150,34 @@ def add_remarks(sessions: Iterable[SessionSummary]) -> list[SessionSummary]:
     remarks = [registration_remarks(one.registration) for one in sessions]
     for dataset in {one.dataset for one in sessions}:
         members = [i for i, one in enumerate(sessions) if one.dataset == dataset]
-        volumes = [sessions[i].brain_volume_cm3 for i in members]
-        for i in np.asarray(members)[compute_far_out(volumes)]:
-            remarks[i].append(f"brain volume far from the median of {np.median(volumes):.0f} cm³")
-        for contrast in ("T1w", "T2w"):
-            for i in find_unusual_densities(sessions, members, contrast):
-                remarks[i].append(f"{contrast} intensities unlike those of the other sessions")
+        for i, remark in find_unusual(sessions, members):
+            remarks[i].append(remark)
     marked = [replace(one, remarks=tuple(r)) for one, r in zip(sessions, remarks, strict=True)]
     return sorted(marked, key=lambda one: (-len(one.remarks), one.dataset, one.label))
+
+
+def find_unusual(
+    sessions: Sequence[SessionSummary], members: Sequence[int]
+) -> Iterator[tuple[int, str]]:
+    """Yield members of a dataset that differ from the rest, and in what."""
+    volumes = [sessions[i].brain_volume_cm3 for i in members]
+    for i in np.asarray(members)[compute_far_out(volumes)].tolist():
+        yield i, f"brain volume far from the median of {np.median(volumes):.0f} cm³"
+    for contrast in ("T1w", "T2w"):
+        for i in find_unusual_densities(sessions, members, contrast):
+            yield i, f"{contrast} intensities unlike those of the other sessions"
+    for name, unit in (("translation_mm", "mm"), ("rotation_degrees", "degrees")):
+        lengths = {i: compute_length(sessions[i].registration, name) for i in members}
+        known = {i: length for i, length in lengths.items() if length is not None}
+        for i, far in zip(known, compute_far_out(list(known.values())), strict=True):
+            if far:
+                yield i, f"registered by {known[i]:.1f} {unit}, unlike the other sessions"
+
+
+def compute_length(registration: Mapping[str, Any] | None, name: str) -> float | None:
+    """How far a registration moves or turns, be it given as a number or as a vector."""
+    value = registration.get(name) if registration else None
+    return None if value is None else float(np.linalg.norm(np.atleast_1d(value)))
 
 
 def registration_remarks(registration: Mapping[str, Any] | None) -> list[str]:

@@ -133,6 +133,18 @@ def test_a_session_with_other_intensities_than_its_dataset_is_remarked(
     assert load_sessions(copy)[0].remarks == ("T1w intensities unlike those of the other sessions",)
 
 
+def test_a_registration_that_moves_far_more_than_the_others_is_remarked(
+    dataset: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(dataset, tmp_path / "dataset"))
+    side = copy / "shards/pairs/sub-03_space-T1w_T2w.json"
+    moved = {**REGISTRATION, "translation_mm": 12.5}  # a number serves as well as a vector
+    side.write_text(json.dumps({**json.loads(side.read_text()), "registration": moved}))
+    first = load_sessions(copy)[0]
+    assert first.label == "pairs_sub-03"
+    assert first.remarks == ("registered by 12.5 mm, unlike the other sessions",)
+
+
 def test_densities_leave_out_the_background_and_have_mean_one(dataset: Path) -> None:
     session = next(one for one in load_sessions(dataset) if one.subject_id == "pairs_sub-01")
     density = session.densities["T1w"]  # uniform on [0.1, 0.9] inside the mask, zero outside

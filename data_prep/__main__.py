@@ -14,6 +14,7 @@ import fire
 from data_prep.build import Inputs, build_from_bids
 from data_prep.executor import count_cores
 from data_prep.phantom import build_phantom
+from data_prep.register import register_files
 from data_prep.report import write_report
 from data_prep.stages import DEFAULT_BUNDLE
 from data_prep.verify import verify_dataset
@@ -145,6 +146,39 @@ def phantom(
     return Command(run)
 
 
+def register(
+    out: str,
+    *,
+    fixed: str,
+    moving: str,
+    brain_extraction: str = "",
+    bundle: str = str(DEFAULT_BUNDLE),
+) -> Command:
+    """Move one volume onto the grid of another of the same head, by rigid registration.
+
+    Args:
+        out: NIfTI to write, OUT.nii.gz.
+        fixed: NIfTI whose grid is taken, usually the T1w.
+        moving: NIfTI that is moved, usually the T2w.
+        brain_extraction: method for the fixed volume; the bundle's where absent.
+        bundle: folder of the bundle whose brain extraction is used.
+    """
+
+    def run() -> int:
+        found = register_files(
+            Path(fixed),
+            Path(moving),
+            Path(out),
+            bundle=Path(bundle),
+            brain_extraction=brain_extraction or None,
+        )
+        before, after = found.mutual_information_before, found.mutual_information_after
+        print(f"{out}: mutual information {before:.3f} before, {after:.3f} after")
+        return COMPLETE
+
+    return Command(run)
+
+
 def report(out: str) -> Command:
     """Write OUT/report.html, one page to look at: counts, pairs, registration, intensities.
 
@@ -176,7 +210,13 @@ def verify(out: str) -> Command:
     return Command(run)
 
 
-COMMANDS = {"bids": bids, "phantom": phantom, "report": report, "verify": verify}
+COMMANDS = {
+    "bids": bids,
+    "phantom": phantom,
+    "register": register,
+    "report": report,
+    "verify": verify,
+}
 
 
 def main() -> int:

@@ -75,8 +75,7 @@ def prepare_moved(stages: Stages, path: Path, t1w: PreparedVolume) -> PreparedVo
     head = as_nifti(loaded["image"])
     mask = as_nifti(t1w.native["brain_mask"])
     found = register_rigid(t1w.head, head, fixed_mask=mask)
-    if found.flags:
-        raise ValueError(f"registration to the T1w is not plausible: {'; '.join(found.flags)}.")
+    check_registration(found)
     inverse = np.linalg.inv(found.matrix)
     carried = resample_to(head, mask, inverse, interpolation="linear").get_fdata() >= 0.5
     if not carried.any():
@@ -135,6 +134,12 @@ def sample_for_network(stages: Stages, native: dict[str, Any]) -> dict[str, Any]
             f"{stages.max_in_plane_spacing_mm} mm; choose the plane in which it was acquired."
         )
     return data
+
+
+def check_registration(found: RigidRegistration) -> None:
+    """ValueError that names what makes a registration implausible."""
+    if found.flags:
+        raise ValueError(f"registration to the T1w is not plausible: {'; '.join(found.flags)}.")
 
 
 def check_mask(mask: MetaTensor) -> None:

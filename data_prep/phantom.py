@@ -7,7 +7,6 @@ where it stopped and ends with the same bytes.
 
 from __future__ import annotations
 
-import gzip
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data_prep.simulation import MPRAGE, SPIN_ECHO, Grid, Scan, Subject, simulate_subject
-from data_prep.store import write_bytes, write_json
+from data_prep.store import encode_nifti, write_bytes, write_json
 
 # Another version makes other bytes: the two never share a folder.
 PHANTOM_VERSION = 1
@@ -197,4 +196,4 @@ def _encode_nifti(volume: NDArray[np.integer[Any]], grid: Grid) -> bytes:
     image.set_qform(grid.affine, code=1)
     image.set_sform(grid.affine, code=1)
     image.header.set_xyzt_units("mm", "sec")
-    return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
+    return encode_nifti(image)

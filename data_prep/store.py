@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -10,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 
@@ -60,6 +62,11 @@ def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     write_bytes(path, buffer.getvalue())
+
+
+def encode_nifti(image: nib.Nifti1Image) -> bytes:
+    """A compressed NIfTI file whose bytes hold no time."""
+    return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
 
 
 def compute_sha256(path: Path) -> str:

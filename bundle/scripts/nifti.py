@@ -119,15 +119,23 @@ def _as_three_dimensions(voxels: NDArray[np.float32], *, name: str) -> NDArray[n
 
 
 class VolumeReader(NibabelReader):  # type: ignore[misc]
-    """MONAI reader that gives the volume of ``load_volume``: checked, 3-D, float32."""
+    """MONAI reader that gives the volume of ``load_volume``: checked, 3-D, float32.
 
-    def read(self, data: Any, **kwargs: Any) -> nib.Nifti1Image:
-        """Read one file; see ``load_volume`` for what is refused."""
+    ``read`` only names the file and ``get_data`` reads it, since ``LoadImage`` hides what goes
+    wrong in ``read`` behind the advice to install other readers.
+    """
+
+    def read(self, data: Any, **kwargs: Any) -> Path:
+        """Name the one file."""
         paths = [data] if isinstance(data, (str, os.PathLike)) else list(data)
         if len(paths) != 1:
             raise ValueError(f"one file makes one volume. Found {len(paths)}: {paths}")
         self.filenames = [os.fspath(paths[0])]
-        return load_volume(paths[0])
+        return Path(paths[0])
+
+    def get_data(self, img: Path) -> tuple[Any, dict[Any, Any]]:
+        """Read it; see ``load_volume`` for what is refused."""
+        return super().get_data(load_volume(img))
 
     def _get_array_data(self, img: nib.Nifti1Image, filename: Any) -> NDArray[np.float32]:
         return np.asarray(img.dataobj, dtype=np.float32)

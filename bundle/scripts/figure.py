@@ -1,0 +1,47 @@
+"""Figures from the command line: ``python -m scripts.figure COMMAND --help``, inside the bundle."""
+
+from __future__ import annotations
+
+import sys
+
+import fire
+
+from scripts.report import save_comparison_from_nifti
+from scripts.training_curves import save_training_curves
+
+
+def comparison(output: str, *, t1w: str, t2w: str, synthetic: str, label: str = "") -> str:
+    """Draw real T1w, real T2w, synthetic T2w and the error, three slices of a volume.
+
+    Args:
+        output: PNG to write.
+        t1w: NIfTI of the real T1w.
+        t2w: NIfTI of the real T2w on the T1w's grid (`python -m data_prep register` moves it).
+        synthetic: NIfTI that inference wrote.
+        label: words above the figure.
+    """
+    save_comparison_from_nifti(output, t1w=t1w, t2w=t2w, synthetic=synthetic, label=label)
+    return output
+
+
+def curves(output: str, *, run: str) -> str:
+    """Draw losses and validation figures of a training.
+
+    Args:
+        output: PNG to write.
+        run: folder of the training, with its TensorBoard events.
+    """
+    save_training_curves(output, run)
+    return output
+
+
+def main() -> None:
+    """Run one command; what can be expected to go wrong ends with one clear line."""
+    try:
+        fire.Fire({"comparison": comparison, "curves": curves}, name="python -m scripts.figure")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

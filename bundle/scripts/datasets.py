@@ -168,7 +168,10 @@ class UnpairedSlices(Dataset[dict[str, Any]]):
 
 
 class EvaluationSlices(Dataset[dict[str, Any]]):
-    """The pairs of a split in order: real T1w, real T2w on its grid, and the T1w's brain mask."""
+    """The pairs of a split in order: real T1w, real T2w on its grid, and the mask of both.
+
+    That is the mask stored with the registered T2w: the T1w's brain as far as the T2w shows it.
+    """
 
     def __init__(self, data: list[SlicePair]) -> None:
         self.data = data
@@ -178,8 +181,8 @@ class EvaluationSlices(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         pair = self.data[index]
-        t1w, mask = read_image(pair.t1w)
-        t2w, _ = read_image(pair.t2w)
+        t1w, _ = read_image(pair.t1w)
+        t2w, mask = read_image(pair.t2w)
         return {
             "t1w": t1w,
             "t2w": t2w,

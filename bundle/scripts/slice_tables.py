@@ -172,9 +172,12 @@ def load_pairs(
     table = table.assign(number=range(len(images)))
     native = table[(table["contrast"] == "T1w") & (table["space"] == "native")]
     registered = table[(table["contrast"] == "T2w") & (table["space"] == "T1w")]
-    used = native["train"] if training_slices else native["brain_fraction"] > 0
+    used = native["train"] | (not training_slices)
     pairs = native[used & (native["row"] % slice_step == 0)].merge(
-        registered, on=["subject_id", "session", "row"], validate="one_to_one"
+        # Where the T2w shows nothing of the brain there is no pair.
+        registered[registered["brain_fraction"] > 0],
+        on=["subject_id", "session", "row"],
+        validate="one_to_one",
     )
     numbers = zip(pairs["number_x"], pairs["number_y"], strict=True)
     return [SlicePair(images[t1w], images[t2w]) for t1w, t2w in numbers]

@@ -1,1 +1,1 @@
-"""The parts of the bundle that its JSON configs name: networks, losses, engines, data, evaluation."""
+"""What the JSON configs of the bundle name: networks, losses, engines, data, evaluation."""

@@ -63,10 +63,8 @@ def list_volumes(source: str, direction: str) -> list[dict[str, str]]:
         raise FileNotFoundError(f"{source}: no such file or folder. Give one with --input.")
     if root.is_file():
         return [{"image": str(root)}]
-    if any(root.glob("sub-*")):
-        pattern = f"sub-*/**/anat/*_{contrast}.nii*"
-    else:
-        pattern = "*.nii*"
+    is_bids = any(path.is_dir() for path in root.glob("sub-*"))
+    pattern = f"sub-*/**/anat/*_{contrast}.nii*" if is_bids else "*.nii*"
     files = sorted(path for path in root.glob(pattern) if path.name.endswith(SUFFIXES))
     if not files:
         raise ValueError(

@@ -5,9 +5,11 @@ BIN := $(CURDIR)/$(VENV)/bin
 # Options for pip, e.g. an index with another build of PyTorch: make setup PIP_ARGS="--index-url ..."
 PIP_ARGS ?=
 READY := $(VENV)/.ready
+DEMO := $(CURDIR)/outputs/demo
+RUN := cd bundle && $(BIN)/python -W ignore -m monai.bundle run
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full test-hdbet lint bench
+.PHONY: help setup demo demo-inference test test-full test-hdbet lint bench
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 14
@@ -20,7 +22,26 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: setup  ## phantom dataset, training, evaluation, inference and a figure, in about five minutes
-	$(BIN)/python -m tests.demo outputs/demo
+	$(BIN)/python -m data_prep phantom $(DEMO)/data --subjects 8 --seed 0
+	$(BIN)/python -m data_prep report $(DEMO)/data
+	$(RUN) training --config_file "['configs/train.json','configs/demo.json']" \
+	    --dataset_dir $(DEMO)/data --output_dir $(DEMO)/run --resume true
+	$(RUN) evaluate --config_file "['configs/train.json','configs/demo.json','configs/evaluate.json']" \
+	    --dataset_dir $(DEMO)/data --output_dir $(DEMO)/run
+	@subject=$$(awk -F'\t' '$$4 == "test" { sub("phantom_", "", $$1); print $$1; exit }' \
+	    $(DEMO)/data/subjects.tsv) && $(MAKE) --no-print-directory demo-inference SUBJECT=$$subject
+
+# Of one held-out subject: a synthetic T2w, and its real one on the T1w's grid beside it.
+SCANS = $(DEMO)/data/bids/phantom/$(SUBJECT)/anat/$(SUBJECT)
+SYNTHETIC = $(DEMO)/synthetic/$(SUBJECT)_space-T1w
+demo-inference:
+	$(RUN) inference --config_file configs/inference.json --features 16 --models_dir $(DEMO)/run \
+	    --input $(SCANS)_T1w.nii.gz --output_dir $(DEMO)/synthetic
+	test -f $(SYNTHETIC)_T2w.nii.gz || $(BIN)/python -m data_prep register $(SYNTHETIC)_T2w.nii.gz \
+	    --fixed $(SCANS)_T1w.nii.gz --moving $(SCANS)_T2w.nii.gz
+	cd bundle && $(BIN)/python -m scripts.figure comparison $(DEMO)/comparison.png \
+	    --t1w $(SCANS)_T1w.nii.gz --t2w $(SYNTHETIC)_T2w.nii.gz \
+	    --synthetic $(SYNTHETIC)_desc-synthetic_T2w.nii.gz --label "simulated head, held out"
 
 test: setup  ## the tests, without those that take long
 	$(BIN)/python -m pytest

@@ -1,0 +1,27 @@
+"""Runs every benchmark and writes one JSON list: ``python -m tests.benchmarks FILE``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bundle"))
+
+from tests.benchmarks import generator_passes
+
+BENCHMARKS = (generator_passes,)
+COMMAND = "make bench"
+
+
+def main() -> None:
+    target = Path(sys.argv[1])
+    figures = [{**benchmark.measure(), "command": COMMAND} for benchmark in BENCHMARKS]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(figures, indent=4) + "\n")
+    for figure in figures:
+        print(f"{figure['name']}: {figure['value']} {figure['unit']} ({figure['reference']})")
+
+
+if __name__ == "__main__":
+    main()

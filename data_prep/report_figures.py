@@ -25,7 +25,7 @@ from data_prep.session_summary import (
 )
 
 ZOOM = 2  # pixels of a picture per pixel of a slice
-TILE = 8  # pixels of a slice per square of the checkerboard, 12 mm at 1.5 mm
+TILE = 12  # pixels of a slice per square of the checkerboard, 18 mm at 1.5 mm
 CONTOUR_RGB = (255, 196, 0)
 MARGIN = 4  # pixels of a slice around the brain
 # Stand-ins that the page replaces by its own colours, so that charts follow light and dark.

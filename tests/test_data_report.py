@@ -187,11 +187,11 @@ def test_the_pictures_are_longer_from_front_to_back_like_the_brain(dataset: Path
 
 
 def test_a_checkerboard_takes_turns() -> None:
-    board = make_checkerboard(np.zeros((32, 32, 3), np.uint8), np.ones((32, 32, 3), np.uint8))
-    assert board[:16, :16].max() == 0
-    assert board[16:, 16:].max() == 0
-    assert board[:16, 16:].min() == 1
-    assert board[16:, :16].min() == 1
+    board = make_checkerboard(np.zeros((48, 48, 3), np.uint8), np.ones((48, 48, 3), np.uint8))
+    assert board[:24, :24].max() == 0  # 12 pixels of a slice, twice as large
+    assert board[24:, 24:].max() == 0
+    assert board[:24, 24:].min() == 1
+    assert board[24:, :24].min() == 1
 
 
 def test_a_contour_is_the_outermost_pixels_of_the_mask() -> None:

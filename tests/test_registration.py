@@ -206,9 +206,7 @@ def test_a_real_t2w_moved_by_a_known_transform_is_recovered(shared_data: Path) -
     assert found.flags == ()
 
 
-def test_thick_slices_in_two_directions_stay_where_their_headers_put_them(
-    shared_data: Path,
-) -> None:
+def test_thick_slices_in_two_directions_stay_where_headers_put_them(shared_data: Path) -> None:
     folder = shared_data / "ixi_thick" / "sub-IXI002" / "anat"
     t1w, t2w = (nib.load(folder / f"sub-IXI002_{c}.nii.gz") for c in ("T1w", "T2w"))
     found = register_rigid(t1w, t2w, fixed_mask=None)

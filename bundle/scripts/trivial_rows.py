@@ -60,8 +60,8 @@ def fit_trivial_rows(
     )
     if not pairs:
         return _fit_means(dataset_dir, max_slices)
-    t1w, masks = _read([pair.t1w for pair in pairs])
-    t2w, _ = _read([pair.t2w for pair in pairs])
+    t1w, _ = _read([pair.t1w for pair in pairs])
+    t2w, masks = _read([pair.t2w for pair in pairs])  # the brain as far as the T2w shows it
     return {
         "t2w": TrivialFit(
             fit_target_mean(t2w, masks), fit_lookup_table(t1w, t2w, masks, bins=LOOKUP_BINS)

@@ -49,6 +49,9 @@ class Step:
             self.batch[name] = self.batch[name].double()
         return self
 
+    def prepare(self, batch: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        return self.trainer.prepare_batch(batch, CPU)
+
     def take(self) -> dict[str, Tensor]:
         output = self.trainer._iteration(self.trainer, self.batch)
         return output[0]
@@ -86,7 +89,7 @@ def test_without_identity_its_two_passes_are_saved(dataset_dir: str) -> None:
 
 def test_each_sides_step_leaves_the_other_side_alone(dataset_dir: str) -> None:
     step = Step(dataset_dir)
-    images, masks = step.trainer._prepare(step.batch)
+    images, masks = step.prepare(step.batch)
     before = {name: step.copy_weights(name) for name in NETWORKS}
     images, _ = step.trainer._update_generators(images["t1w"], images["t2w"], masks)
     between = {name: step.copy_weights(name) for name in NETWORKS}
@@ -225,9 +228,9 @@ def test_the_same_sample_is_augmented_alike_in_any_batch(dataset_dir: str) -> No
         "noise_sigma": 0.02,
     }
     step = Step(dataset_dir, augmentation=options)
-    together, _ = step.trainer._prepare(step.batch)
+    together, _ = step.prepare(step.batch)
     second = {name: value[1:] for name, value in step.batch.items()}
-    alone, _ = step.trainer._prepare(second)
+    alone, _ = step.prepare(second)
     torch.testing.assert_close(alone["t1w"], together["t1w"][1:], atol=1e-6, rtol=0)
     assert not torch.equal(together["t1w"], step.batch["t1w"])
 
@@ -243,7 +246,7 @@ def test_paired_images_share_their_geometry(dataset_dir: str) -> None:
     }
     for sampling, equal in (("paired", True), ("shuffled", False)):
         step = Step(dataset_dir, augmentation=options, sampling=sampling)
-        _, masks = step.trainer._prepare(step.batch)
+        _, masks = step.prepare(step.batch)
         assert torch.equal(masks["t1w"], masks["t2w"]) == equal
 
 

@@ -121,7 +121,7 @@ def test_options_reach_where_they_belong(dataset_dir: Path) -> None:
     assert list(trainer.generator_optimizer.param_groups[0]["betas"]) == [0.4, 0.9]
     assert trainer.weights.identity == 0.25
     assert trainer.weights.cycle_t2w == 7.0
-    assert trainer.augmentation.noise_sigma == 0.5
+    assert trainer.prepare_batch.augmentation.noise_sigma == 0.5
     assert trainer.state.max_epochs == SMALL["max_epochs"]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from scripts.augmentation import SliceAugmentation
+from scripts.batches import PrepareBatch
 from scripts.cyclegan import (
     Discriminators,
     Generators,
@@ -32,7 +32,7 @@ from scripts.cyclegan import (
 from scripts.ema import MovingAverage
 from scripts.image_pool import ImagePool
 from scripts.precision import autocast, select_precision
-from scripts.sampling import GlobalSampler, derive_seeds
+from scripts.sampling import GlobalSampler
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ class CycleGanTrainer(Trainer):
         max_epochs: last epoch.
         epoch_length: steps of an epoch.
         train_data_loader: batches of `UnpairedSlices`.
+        prepare_batch: makes images and masks on the device of a batch.
         generators: both, trained by `generator_optimizer`.
         discriminators: both, trained by `discriminator_optimizer`.
         generator_optimizer: of both generators.
@@ -57,11 +58,8 @@ class CycleGanTrainer(Trainer):
         pools: earlier fakes, `t1w` and `t2w`.
         weights: of the generators' losses.
         structure_loss: called with a real image, its fake and `mask=`.
-        augmentation: of batches on the device; None for none.
-        paired: whether both images of a sample show one slice and share their geometry.
         scaler: of the losses; does something in fp16 only.
         precision: see `select_precision`.
-        seed: of the augmentation, with the sample's number.
         train_handlers: MONAI or ignite handlers.
     """
 
@@ -72,6 +70,7 @@ class CycleGanTrainer(Trainer):
         max_epochs: int,
         epoch_length: int,
         train_data_loader: DataLoader[Any],
+        prepare_batch: PrepareBatch,
         generators: Generators,
         discriminators: Discriminators,
         generator_optimizer: Optimizer,
@@ -80,11 +79,8 @@ class CycleGanTrainer(Trainer):
         pools: dict[str, ImagePool],
         weights: LossWeights,
         structure_loss: StructureLoss,
-        augmentation: SliceAugmentation | None,
-        paired: bool,
         scaler: torch.amp.GradScaler,
         precision: str,
-        seed: int,
         train_handlers: Sequence[Any],
     ) -> None:
         super().__init__(
@@ -92,6 +88,7 @@ class CycleGanTrainer(Trainer):
             max_epochs=max_epochs,
             data_loader=train_data_loader,
             epoch_length=epoch_length,
+            prepare_batch=prepare_batch,
             decollate=False,
             handlers=[handler for handler in train_handlers if handler is not None],
         )
@@ -103,11 +100,8 @@ class CycleGanTrainer(Trainer):
         self.pools = pools
         self.weights = weights
         self.structure_loss = structure_loss
-        self.augmentation = augmentation
-        self.paired = paired
         self.loss_scaler = scaler
         self.precision = select_precision(precision, self.state.device)
-        self.seed = seed
         self.resources = ExitStack()
         self.add_event_handler(Events.EPOCH_STARTED, _go_on_within_epoch)
 
@@ -122,7 +116,7 @@ class CycleGanTrainer(Trainer):
             Workflow.run(self)  # Trainer.run would make a deprecated scaler for CUDA
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> list[dict[str, Tensor]]:
-        images, masks = self._prepare(batchdata)
+        images, masks = self.prepare_batch(batchdata, self.state.device)
         images, losses = self._update_generators(images["t1w"], images["t2w"], masks)
         losses |= self._update_discriminators(images)
         self.loss_scaler.update()
@@ -132,19 +126,6 @@ class CycleGanTrainer(Trainer):
         self.state.output = [output | {"loss": output["generator_loss"]}]
         self.fire_event(IterationEvents.MODEL_COMPLETED)
         return self.state.output
-
-    def _prepare(self, batch: dict[str, Any]) -> tuple[Images, Images]:
-        """Move a batch to the device and augment it there."""
-        images, masks = {}, {}
-        for name in ("t1w", "t2w"):
-            image = batch[name].to(self.state.device, non_blocking=True)
-            mask = batch[f"{name}_mask"].to(self.state.device, non_blocking=True)
-            if self.augmentation is not None:
-                geometry = "pair" if self.paired else name
-                seeds = derive_seeds(self.seed, batch["sample"].tolist(), stream=geometry)
-                image, mask = self.augmentation(image, mask, seeds=seeds, stream=name)
-            images[name], masks[name] = image, mask
-        return images, masks
 
     def _update_generators(
         self, real_t1w: Tensor, real_t2w: Tensor, masks: Images

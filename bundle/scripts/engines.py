@@ -102,7 +102,6 @@ class CycleGanTrainer(Trainer):
         self.structure_loss = structure_loss
         self.loss_scaler = scaler
         self.precision = select_precision(precision, self.state.device)
-        self.resources = ExitStack()
         self.add_event_handler(Events.EPOCH_STARTED, _go_on_within_epoch)
 
     def run(self) -> None:

@@ -76,7 +76,7 @@ def prepare_moved(stages: Stages, path: Path, t1w: PreparedVolume) -> PreparedVo
     mask = as_nifti(t1w.native["brain_mask"])
     found = register_rigid(t1w.head, head, fixed_mask=mask)
     check_registration(found)
-    inverse = np.linalg.inv(found.matrix)
+    inverse = np.asarray(np.linalg.inv(found.matrix), dtype=np.float64)
     carried = resample_to(head, mask, inverse, interpolation="linear").get_fdata() >= 0.5
     if not carried.any():
         raise ValueError("the T1w's brain lies outside the T2w.")

@@ -112,7 +112,8 @@ def update_splits(output_dir: Path, slices: pd.DataFrame, hold_out: Sequence[str
     existing: dict[tuple[str, str], str] = {}
     if stored.is_file():
         table = pd.read_csv(stored, sep="\t", dtype=str)
-        existing = {(row.dataset, row.group): row.split for row in table.itertuples()}
+        columns = (table[name].tolist() for name in ("dataset", "group", "split"))
+        existing = {(dataset, group): part for dataset, group, part in zip(*columns, strict=True)}
     pairs = sorted(set(zip(slices["dataset"], slices["group"], strict=True)))
     assigned = assign_splits(pairs, hold_out=hold_out, existing=existing)
     rows = [(dataset, group, split) for (dataset, group), split in sorted(assigned.items())]
@@ -155,7 +156,7 @@ def describe_dataset(
     section: dict[str, Any], sources: dict[str, dict[str, Any]], slices: pd.DataFrame
 ) -> dict[str, Any]:
     """Content of ``dataset.json``."""
-    per_split = slices.groupby(["split", "contrast", "space"]).size()
+    per_split = slices[["split", "contrast", "space"]].agg(" ".join, axis=1).value_counts()
     return {
         "format_version": FORMAT_VERSION,
         "preprocessing": section,
@@ -165,6 +166,6 @@ def describe_dataset(
             "subjects": int(slices["subject_id"].nunique()),
             "slices": len(slices),
             "training_slices": int((slices["train"] & (slices["split"] == "train")).sum()),
-            "slices_per_split": {" ".join(key): int(count) for key, count in per_split.items()},
+            "slices_per_split": {str(name): int(count) for name, count in per_split.items()},
         },
     }

@@ -72,7 +72,7 @@ def _log_bias_field(image: sitk.Image, mask: sitk.Image, working_spacing_mm: flo
     return n4.GetLogBiasFieldAsImage(image)
 
 
-class BiasCorrectiond(MapTransform):  # type: ignore[misc]
+class BiasCorrectiond(MapTransform):
     """``correct_bias_field`` for a dictionary of volumes, each a MetaTensor (1, x, y, z)."""
 
     def __init__(

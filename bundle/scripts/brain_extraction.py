@@ -137,7 +137,7 @@ def load_mask(path: str | Path, image: nib.Nifti1Image) -> NDArray[np.bool_]:
     return np.asarray(mask.dataobj) > 0.5
 
 
-class BrainExtractiond(MapTransform):  # type: ignore[misc]
+class BrainExtractiond(MapTransform):
     """Add the brain mask of a volume to the data, as MetaTensor (1, x, y, z) of 0 and 1.
 
     Args:

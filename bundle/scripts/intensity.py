@@ -34,7 +34,7 @@ def compute_percentiles_in_mask(
     return low, high
 
 
-class ScaleIntensityInMaskd(MapTransform):  # type: ignore[misc]
+class ScaleIntensityInMaskd(MapTransform):
     """Bring the brain to [0, 1] by two percentiles of the whole volume; the background is 0.
 
     The percentiles are kept in ``meta["percentiles"]``.
@@ -61,7 +61,7 @@ class ScaleIntensityInMaskd(MapTransform):  # type: ignore[misc]
         return result
 
 
-class ToNetworkRanged(MapTransform):  # type: ignore[misc]
+class ToNetworkRanged(MapTransform):
     """From [0, 1] to the network's [-1, 1], the background exactly -1, the mask 0 or 1."""
 
     def __init__(self, keys: KeysCollection, mask_key: str) -> None:
@@ -78,7 +78,7 @@ class ToNetworkRanged(MapTransform):  # type: ignore[misc]
         return result
 
 
-class FromNetworkRanged(MapTransform):  # type: ignore[misc]
+class FromNetworkRanged(MapTransform):
     """From the network's [-1, 1] to [0, 1]; comes before a way back that pads with 0."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -89,7 +89,7 @@ class FromNetworkRanged(MapTransform):  # type: ignore[misc]
         return result
 
 
-class MaskImaged(MapTransform):  # type: ignore[misc]
+class MaskImaged(MapTransform):
     """Set everything outside a mask to 0."""
 
     def __init__(self, keys: KeysCollection, mask_key: str) -> None:

@@ -118,7 +118,7 @@ def _as_three_dimensions(voxels: NDArray[np.float32], *, name: str) -> NDArray[n
     return voxels
 
 
-class VolumeReader(NibabelReader):  # type: ignore[misc]
+class VolumeReader(NibabelReader):
     """MONAI reader that gives the volume of ``load_volume``: checked, 3-D, float32.
 
     ``read`` only names the file and ``get_data`` reads it, since ``LoadImage`` hides what goes

@@ -41,7 +41,7 @@ def compute_smoothing_sigma_mm(spacing_mm: float, target_spacing_mm: float) -> f
     return float(np.sqrt(max(target_spacing_mm**2 - spacing_mm**2, 0.0)) / FWHM_PER_SIGMA)
 
 
-class OrientToPlaned(Orientationd):  # type: ignore[misc]
+class OrientToPlaned(Orientationd):
     """Turn volumes so that the third spatial axis runs across the slices of a plane.
 
     Args:
@@ -80,7 +80,7 @@ class OrientToPlaned(Orientationd):  # type: ignore[misc]
         return result
 
 
-class SmoothInPlaned(MapTransform):  # type: ignore[misc]
+class SmoothInPlaned(MapTransform):
     """Smooth within slices where a coarser spacing follows, so that nothing is aliased.
 
     Slices never mix. The voxel size met is kept in ``meta["source_spacing_mm"]``; an in-plane
@@ -135,7 +135,7 @@ def compute_in_plane_margins(mask: Tensor, size: int) -> tuple[tuple[int, int], 
     return margins[0], margins[1]
 
 
-class CropOrPadAboutMaskd(MapTransform, InvertibleTransform):  # type: ignore[misc]
+class CropOrPadAboutMaskd(MapTransform, InvertibleTransform):
     """Crop or pad both in-plane axes to a square about the middle of the brain mask.
 
     Where the brain is larger than the square, a warning says how many mask voxels are cut off.

@@ -82,7 +82,7 @@ def compute_slice_spacing_mm(volumes: Tensor) -> float:
     return float(torch.linalg.vector_norm(affine[:3, 2]))
 
 
-class NeighbouringSliceInferer(Inferer):  # type: ignore[misc]
+class NeighbouringSliceInferer(Inferer):
     """Volume in, volume out, through a 2-D generator, with any number of slices per input.
 
     Args:
@@ -124,7 +124,7 @@ def format_output_name(input_name: str, direction: str) -> str:
     return f"{stem}_space-{source}_desc-synthetic_{target}.nii.gz"
 
 
-class SaveSyntheticd(MapTransform):  # type: ignore[misc]
+class SaveSyntheticd(MapTransform):
     """Write synthetic volumes on their input's own grid, with a side-car that says what they are.
 
     Args:

@@ -22,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: setup  ## phantom dataset, training, evaluation, inference and a figure, in about five minutes
-	$(BIN)/python -m data_prep phantom $(DEMO)/data --subjects 8 --seed 0
+	$(BIN)/python -m data_prep phantom $(DEMO)/data --subjects 6 --seed 0
 	$(BIN)/python -m data_prep report $(DEMO)/data
 	$(RUN) training --config_file "['configs/train.json','configs/demo.json']" \
 	    --dataset_dir $(DEMO)/data --output_dir $(DEMO)/run --resume true

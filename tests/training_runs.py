@@ -19,6 +19,8 @@ SMALL = {
     "features": 4,
     "blocks": 1,
     "discriminator_features": 4,
+    "lambda_identity": 5.0,
+    "lambda_structure": 1.0,
     "max_epochs": 2,
     "epoch_length": 3,
     "batch_size": 2,

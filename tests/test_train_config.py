@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from monai.bundle import ConfigParser
+from scripts.config_options import is_on
 from scripts.config_references import load_config, resolve_references
 from scripts.errors import find_cause
 
@@ -123,6 +124,16 @@ def test_options_reach_where_they_belong(dataset_dir: Path) -> None:
     assert trainer.weights.cycle_t2w == 7.0
     assert trainer.prepare_batch.augmentation.noise_sigma == 0.5
     assert trainer.state.max_epochs == SMALL["max_epochs"]
+
+
+def test_switches_are_read_as_the_command_line_gives_them() -> None:
+    found = {value: is_on(value) for value in (True, False, "true", "false", "True", "False")}
+    assert found == {True: True, False: False, "true": True, "false": False} | {
+        "True": True,
+        "False": False,
+    }
+    with pytest.raises(ValueError, match="Found 'yes' for a switch; expected true or false"):
+        is_on("yes")
 
 
 def test_a_dataset_of_another_preprocessing_is_refused(tmp_path: Path) -> None:

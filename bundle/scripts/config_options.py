@@ -38,6 +38,14 @@ def check_option_names(*, configs_dir: str) -> None:
         raise ValueError(_describe(unknown, known))
 
 
+def is_on(value: bool | str) -> bool:
+    """Read a switch, of which the command line makes a word: --resume false is "false"."""
+    words = {"true": True, "false": False}
+    if str(value).lower() not in words:
+        raise ValueError(f"Found {value!r} for a switch; expected true or false.")
+    return words[str(value).lower()]
+
+
 def _find_resolver() -> ReferenceResolver:
     """Return the resolver that instantiates our caller: MONAI hands it to nobody."""
     frame = inspect.currentframe()

@@ -14,6 +14,7 @@ from ignite.handlers import TerminateOnNan
 from torch import Tensor
 from tqdm import tqdm
 
+from scripts.config_options import is_on
 from scripts.evaluator import CycleGanEvaluator
 
 logger = logging.getLogger(__name__)
@@ -116,13 +117,13 @@ class ProgressBar:
         val_interval: int,
         batch_size: int,
         evaluator: CycleGanEvaluator,
-        enabled: bool,
+        enabled: bool | str,
     ) -> None:
         self.interval = interval
         self.val_interval = val_interval
         self.batch_size = batch_size
         self.evaluator = evaluator
-        self.enabled = enabled
+        self.enabled = is_on(enabled)
         self._bar: tqdm[Any] | None = None
 
     def attach(self, engine: Engine) -> None:

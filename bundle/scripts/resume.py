@@ -11,6 +11,7 @@ from ignite.engine import Engine
 from ignite.handlers import Checkpoint
 
 from scripts.checkpoints import UNFINISHED, list_checkpoints, load_newest_checkpoint
+from scripts.config_options import is_on
 from scripts.ema import MovingAverage
 from scripts.shipped_models import MODEL_FILES, describe_mismatch, load_models
 
@@ -23,9 +24,9 @@ def start_training(
     objects: Mapping[str, Any],
     output_dir: str,
     models_dir: str,
-    resume: bool,
+    resume: bool | str,
     averages: Mapping[str, MovingAverage],
-    pretrained: bool,
+    pretrained: bool | str,
     pretrained_dir: str,
 ) -> None:
     """Make a training ready to run.
@@ -40,6 +41,7 @@ def start_training(
         pretrained: whether a new training starts from shipped models, else from random weights.
         pretrained_dir: folder of the shipped models.
     """
+    resume, pretrained = is_on(resume), is_on(pretrained)
     loaded = load_newest_checkpoint(output_dir) if resume else None
     if loaded is not None:
         _restore(trainer, objects, *loaded)

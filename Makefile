@@ -8,6 +8,9 @@ READY := $(VENV)/.ready
 DEMO := $(CURDIR)/outputs/demo
 RUN := cd bundle && $(BIN)/python -W ignore -m monai.bundle run
 
+# Threads that spin while they wait make a machine that is busy otherwise ten times slower.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-inference test test-full test-hdbet lint bench
 

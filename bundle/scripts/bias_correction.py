@@ -11,6 +11,8 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
+from scripts.config_options import is_on
+
 # N4 works on logarithms: a few negative voxels are ringing of an earlier resampling, many mean
 # that the image is no magnitude image (z-scored, a difference, a phase).
 LARGEST_NEGATIVE_FRACTION = 0.02
@@ -80,7 +82,7 @@ class BiasCorrectiond(MapTransform):
     ) -> None:
         super().__init__(keys)
         self.mask_key = mask_key
-        self.enabled = enabled
+        self.enabled = is_on(enabled)
         self.working_spacing_mm = working_spacing_mm
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -54,7 +54,7 @@ test: setup  ## the tests, without those that take long
 test-full: setup  ## all tests that run without the extra hdbet
 	$(BIN)/python -m pytest -m "not hdbet"
 
-test-hdbet: setup  ## tests of brain extraction with HD-BET; installs the extra (about 2 GB)
+test-hdbet: setup  ## install the extra hdbet (about 2 GB) and run its tests; there are none yet
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[hdbet]"
 	$(BIN)/python -m pip uninstall --quiet --yes torchvision
 	$(BIN)/python -m pytest -m hdbet

@@ -81,7 +81,9 @@ def is_done(task: SessionTask, key: str) -> bool:
     if not path.is_file():
         return False
     record = read_json(path)
-    files = (task.output_dir / SHARDS / f"{stem}.npy" for stem in record["shards"])
+    shards = task.output_dir / SHARDS
+    endings = (".npy", "_mask.npy", ".json")
+    files = (shards / f"{stem}{ending}" for stem in record["shards"] for ending in endings)
     return record["key"] == key and all(file.is_file() for file in files)
 
 

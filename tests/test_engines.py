@@ -386,3 +386,27 @@ def test_a_training_of_unpaired_folders_needs_no_pairs(tmp_path: Path) -> None:
     evaluator = make_evaluator(str(tmp_path))
     evaluator.run()
     assert evaluator.state.metrics == {}
+
+
+def test_weights_follow_the_epoch(dataset_dir: str) -> None:
+    step = Step(
+        dataset_dir,
+        lambda_identity=[[1, 0], [2, 4.0]],
+        lambda_structure=[[2, 0.5], [3, 0]],
+        lambda_cycle_t1w=[[1, 1], [3, 3]],
+    )
+    names = {
+        1: {"cycle_consistency_loss": 1.0, "structure_loss": 0.5},
+        2: {"cycle_consistency_loss": 2.0, "structure_loss": 0.5, "identity_loss": 4.0},
+        3: {"cycle_consistency_loss": 3.0, "identity_loss": 4.0},
+    }
+    for epoch, expected in names.items():
+        step.trainer.state.epoch = epoch
+        losses = step.take()
+        found = {name.removesuffix("_t1w") for name in losses if name.endswith("_loss_t1w")}
+        assert found == {*expected, "adversarial_loss"}
+        total = losses["adversarial_loss_t1w"] + losses["adversarial_loss_t2w"]
+        for name, weight in expected.items():
+            other = 10.0 if name == "cycle_consistency_loss" else weight
+            total = total + weight * losses[f"{name}_t1w"] + other * losses[f"{name}_t2w"]
+        assert float(losses["generator_loss"]) == pytest.approx(float(total), rel=1e-5)

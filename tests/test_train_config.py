@@ -121,8 +121,8 @@ def test_options_reach_where_they_belong(dataset_dir: Path) -> None:
     assert trainer.discriminator_optimizer.param_groups[0]["lr"] == 1e-3
     assert trainer.generator_optimizer.param_groups[0]["lr"] == 2e-3
     assert list(trainer.generator_optimizer.param_groups[0]["betas"]) == [0.4, 0.9]
-    assert trainer.weights.identity == 0.25
-    assert trainer.weights.cycle_t2w == 7.0
+    assert trainer.weights.at(1).identity == 0.25
+    assert trainer.weights.at(99).cycle_t2w == 7.0
     assert trainer.prepare_batch.augmentation.noise_sigma == 0.5
     assert trainer.state.max_epochs == SMALL["max_epochs"]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from scripts.loss_weights import LossWeights
 from scripts.losses import (
     adversarial_loss,
     cycle_consistency_loss,
@@ -34,23 +35,6 @@ class Discriminators:
 
     t1w: nn.Module
     t2w: nn.Module
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossWeights:
-    """Weights of the generators' losses; the adversarial losses have weight 1.
-
-    Attributes:
-        cycle_t1w: of T1w against T1w -> T2w -> T1w.
-        cycle_t2w: of T2w against T2w -> T1w -> T2w.
-        identity: of images already of the target contrast; 0 saves their two passes.
-        structure: of structure across contrasts; 0 does not compute it.
-    """
-
-    cycle_t1w: float
-    cycle_t2w: float
-    identity: float
-    structure: float
 
 
 def translate_cycles(

@@ -21,7 +21,6 @@ from scripts.cyclegan import (
     Discriminators,
     Generators,
     Images,
-    LossWeights,
     StructureLoss,
     compute_discriminator_loss,
     compute_generator_losses,
@@ -31,6 +30,7 @@ from scripts.cyclegan import (
 )
 from scripts.ema import MovingAverage
 from scripts.image_pool import ImagePool
+from scripts.loss_weights import WeightSchedule
 from scripts.precision import autocast, select_precision
 from scripts.sampling import GlobalSampler
 
@@ -56,7 +56,7 @@ class CycleGanTrainer(Trainer):
         discriminator_optimizer: of both discriminators.
         averages: of the generators, updated after every step.
         pools: earlier fakes, `t1w` and `t2w`.
-        weights: of the generators' losses.
+        weights: of the generators' losses, by epoch.
         structure_loss: called with a real image, its fake and `mask=`.
         scaler: of the losses; does something in fp16 only.
         precision: see `select_precision`.
@@ -77,7 +77,7 @@ class CycleGanTrainer(Trainer):
         discriminator_optimizer: Optimizer,
         averages: Sequence[MovingAverage],
         pools: dict[str, ImagePool],
-        weights: LossWeights,
+        weights: WeightSchedule,
         structure_loss: StructureLoss,
         scaler: torch.amp.GradScaler,
         precision: str,
@@ -131,18 +131,18 @@ class CycleGanTrainer(Trainer):
     ) -> tuple[Images, dict[str, Tensor]]:
         judges = (self.discriminators.t1w, self.discriminators.t2w)
         with autocast(self.state.device, self.precision), frozen(*judges):
-            with_identity = self.weights.identity > 0
+            weights = self.weights.at(self.state.epoch)
             images = translate_cycles(
-                self.generators, real_t1w, real_t2w, with_identity=with_identity
+                self.generators, real_t1w, real_t2w, with_identity=weights.identity > 0
             )
             losses = compute_generator_losses(
                 images,
                 masks,
                 self.discriminators,
-                weights=self.weights,
+                weights=weights,
                 structure_loss=self.structure_loss,
             )
-            losses["generator_loss"] = sum_losses(losses, self.weights)
+            losses["generator_loss"] = sum_losses(losses, weights)
         self._step(self.generator_optimizer, losses["generator_loss"])
         return images, losses
 

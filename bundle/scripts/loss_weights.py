@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -62,23 +64,22 @@ class WeightSchedule:
 
     def at(self, epoch: int) -> LossWeights:
         """Return the weights of an epoch, the first of which is 1."""
-        return LossWeights(
-            **{
-                name: float(np.interp(epoch, *zip(*points, strict=True)))
-                for name, points in self._points.items()
-            }
-        )
+        weights = {}
+        for name, points in self._points.items():
+            epochs, values = zip(*points, strict=True)
+            weights[name] = float(np.interp(epoch, epochs, values))
+        return LossWeights(**weights)
 
 
 def _read_points(name: str, weight: Weight) -> list[tuple[float, float]]:
-    pairs = [(1, weight)] if isinstance(weight, Real) else weight
+    pairs: Any = [(1, weight)] if isinstance(weight, Real) else weight
     try:
         points = [(float(epoch), float(value)) for epoch, value in pairs]
     except (TypeError, ValueError) as error:
         raise ValueError(_describe(name, weight)) from error
     epochs = [epoch for epoch, _ in points]
     weights = [value for _, value in points]
-    ascending = all(left < right for left, right in zip(epochs, epochs[1:], strict=False))
+    ascending = all(left < right for left, right in pairwise(epochs))
     sound = all(math.isfinite(value) and value >= 0 for value in weights)
     if not (points and ascending and sound and epochs[0] >= 1):
         raise ValueError(_describe(name, weight))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import binned_statistic
-from scripts.baselines import (
+from scripts.evaluation.baselines import (
     apply_lookup_table,
     copy_source,
     fit_lookup_table,

@@ -12,8 +12,8 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from scripts.cyclegan import frozen
 from scripts.ema import MovingAverage
-from scripts.evaluator import CycleGanEvaluator, TranslationMetrics
-from scripts.metrics import masked_mae, masked_psnr, masked_ssim
+from scripts.evaluation.evaluator import CycleGanEvaluator, TranslationMetrics
+from scripts.evaluation.metrics import masked_mae, masked_psnr, masked_ssim
 from scripts.optimization import linear_decay, make_schedule
 from scripts.precision import make_scaler, select_precision
 from torch import Tensor, nn

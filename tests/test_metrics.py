@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scripts.metrics import (
+from scripts.evaluation.metrics import (
     SubjectMetrics,
     SubjectSums,
     earlier_system_psnr,

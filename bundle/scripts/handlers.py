@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from scripts.config_options import is_on
-from scripts.evaluator import CycleGanEvaluator
+from scripts.evaluation.evaluator import CycleGanEvaluator
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from scripts.cyclegan import Images
-from scripts.evaluator import select_centre, to_unit_range
+from scripts.evaluation.evaluator import select_centre, to_unit_range
 from scripts.slice_tables import SlicePair
 
 PANEL_ROWS = (

@@ -11,7 +11,7 @@ from torch import nn
 
 from scripts.checkpoints import save_whole
 from scripts.ema import MovingAverage
-from scripts.evaluator import CycleGanEvaluator
+from scripts.evaluation.evaluator import CycleGanEvaluator
 
 MODEL_FILES = {"t1w_to_t2w": "model.pt", "t2w_to_t1w": "model_t2w_to_t1w.pt"}
 

@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 from torch.utils.tensorboard import SummaryWriter
 
 from scripts.cyclegan import Images
-from scripts.evaluator import FIGURE_NAMES, CycleGanEvaluator
+from scripts.evaluation.evaluator import FIGURE_NAMES, CycleGanEvaluator
 from scripts.handlers import when_due
 from scripts.image_panels import choose_fullest_slices, make_panel
 

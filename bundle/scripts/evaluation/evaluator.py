@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from scripts.cyclegan import Generators, Images, translate_cycles
-from scripts.metrics import SubjectMetrics
+from scripts.evaluation.metrics import SubjectMetrics
 from scripts.precision import autocast, select_precision
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from scripts.evaluator import FIGURES, CycleGanEvaluator
+from scripts.evaluation.evaluator import FIGURES, CycleGanEvaluator
 
 logger = logging.getLogger(__name__)
 

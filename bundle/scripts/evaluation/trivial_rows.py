@@ -10,16 +10,16 @@ import torch
 from ignite.metrics import Metric
 from torch import Tensor
 
-from scripts.baselines import (
+from scripts.datasets import load_training_slices, read_image
+from scripts.evaluation.baselines import (
     apply_lookup_table,
     copy_source,
     fit_lookup_table,
     fit_target_mean,
     mean_in_mask,
 )
-from scripts.datasets import load_training_slices, read_image
-from scripts.evaluator import select_centre, to_unit_range
-from scripts.metrics import SubjectMetrics
+from scripts.evaluation.evaluator import select_centre, to_unit_range
+from scripts.evaluation.metrics import SubjectMetrics
 from scripts.slice_tables import SliceImage, load_pairs
 
 DIRECTIONS = {"t2w": ("real_t1w", "real_t2w"), "t1w": ("real_t2w", "real_t1w")}

@@ -1,0 +1,1 @@
+"""Figures of a translation: metrics, trivial rows, statistics, pictures and the report."""

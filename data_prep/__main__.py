@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import fire
 
 from data_prep.build import Inputs, build_from_bids
+from data_prep.command_line import check_options, name_folders, split_list, split_pairs
 from data_prep.executor import count_cores
 from data_prep.phantom import build_phantom
 from data_prep.register import register_files
@@ -31,41 +32,6 @@ class Command:
 
     def __str__(self) -> str:
         return ""
-
-
-def split_list(value: str | tuple[Any, ...] | list[Any]) -> list[str]:
-    """Names separated by commas, whichever way the command line passed them."""
-    parts = value.split(",") if isinstance(value, str) else value
-    return [str(part).strip() for part in parts if str(part).strip()]
-
-
-def split_pairs(value: Any) -> dict[str, str]:
-    """``A=none,B=auto`` as a dictionary.
-
-    Raises:
-        ValueError: a part without ``=``.
-    """
-    pairs = {}
-    for part in split_list(value):
-        name, separator, method = part.partition("=")
-        if not separator:
-            raise ValueError(f"{part!r}: expected NAME=METHOD, for example A=none,B=deepbet.")
-        pairs[name] = method
-    return pairs
-
-
-def name_folders(inputs: list[str]) -> Mapping[str, Path]:
-    """Input folders by name; ValueError where there is none or two have the same name."""
-    folders: dict[str, Path] = {}
-    for text in inputs:
-        folder = Path(text)
-        name = folder.resolve().name
-        if name in folders:
-            raise ValueError(f"two inputs are called {name}: {folders[name]} and {folder}.")
-        folders[name] = folder
-    if not folders:
-        raise ValueError("no input. Name BIDS folders: --inputs A,B")
-    return folders
 
 
 def bids(
@@ -210,7 +176,7 @@ def verify(out: str) -> Command:
     return Command(run)
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., Command]] = {
     "bids": bids,
     "phantom": phantom,
     "register": register,
@@ -222,10 +188,11 @@ COMMANDS = {
 def main() -> int:
     """Run one command; what can be expected to go wrong ends with one clear line."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    command = fire.Fire(COMMANDS, name="python -m data_prep", serialize=str)
-    if not isinstance(command, Command):
-        return FAILED  # fire has shown its help
     try:
+        check_options(sys.argv[1:], COMMANDS)
+        command = fire.Fire(COMMANDS, name="python -m data_prep", serialize=str)
+        if not isinstance(command, Command):
+            return FAILED  # fire has shown its help
         return command.run()
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

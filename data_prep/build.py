@@ -17,7 +17,7 @@ from data_prep.executor import run_for_each
 from data_prep.splits import read_groups
 from data_prep.stages import load_stages
 from data_prep.store import SOURCES, read_json, write_json
-from data_prep.subject import SessionTask, prepare_session
+from data_prep.subject import SessionTask, describe_error, prepare_session
 from data_prep.tables import write_exclusions, write_tables
 
 logger = logging.getLogger(__name__)
@@ -115,10 +115,12 @@ def plan_sessions(output_dir: Path, inputs: Inputs, bundle: Path) -> list[Sessio
     """Index the inputs and keep what is known of them; one task a session.
 
     Raises:
-        ValueError: a name in the options that is no input.
+        ValueError: a name in the options that is no input, or a method that there is not.
     """
     check_names(inputs.brain_extraction, inputs.folders, option="brain_extraction")
     check_names(inputs.hold_out, inputs.folders, option="hold_out")
+    for wanted in sorted(set(inputs.brain_extraction.values())):
+        check_method(bundle, wanted)
     groups = read_groups(inputs.groups) if inputs.groups else {}
     tasks = []
     for name, folder in inputs.folders.items():
@@ -131,6 +133,14 @@ def plan_sessions(output_dir: Path, inputs: Inputs, bundle: Path) -> list[Sessio
             truth = find_truth(folder, session)
             tasks.append(SessionTask(session, output_dir, bundle.resolve(), method, truth))
     return tasks
+
+
+def check_method(bundle: Path, method: str) -> None:
+    """Raise ValueError for a brain extraction that the bundle refuses."""
+    try:
+        load_stages(bundle.resolve(), method)
+    except RuntimeError as error:
+        raise ValueError(describe_error(error)) from error
 
 
 def check_names(given: Sequence[str] | Mapping[str, str], known: Any, *, option: str) -> None:

@@ -93,10 +93,10 @@ def build_phantom(output_dir: Path, *, subjects: int, seed: int, spacing_mm: flo
 
 def _check_arguments(subjects: int, seed: int, spacing_mm: float) -> None:
     low, high = SPACING_RANGE_MM
-    if subjects < 1:
-        raise ValueError(f"subjects is {subjects}; expected 1 or more.")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; expected 0 or more.")
+    if not isinstance(subjects, int) or subjects < 1:
+        raise ValueError(f"subjects is {subjects!r}; expected a whole number, 1 or more.")
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed is {seed!r}; expected a whole number, 0 or more.")
     if not low <= spacing_mm <= high:
         raise ValueError(f"spacing_mm is {spacing_mm}; expected {low} to {high}.")
 

@@ -23,6 +23,8 @@ def write_slice_dataset(
     splits: tuple[str, ...] = SPLITS,
     contrasts: dict[int, tuple[str, ...]] | None = None,
     registered: bool = True,
+    labelled: bool = False,
+    first_seed: int = 0,
 ) -> Path:
     """Write subjects sub-01, sub-02, ..., one a split.
 
@@ -31,17 +33,22 @@ def write_slice_dataset(
         splits: of each subject.
         contrasts: of subjects (counted from 0) that have not both.
         registered: whether subjects with both have the T2w on the T1w's grid too.
+        labelled: whether true tissues lie beside the T1w, as thresholds on it.
+        first_seed: of the first subject's blobs; others follow.
     """
     rows: list[dict[str, Any]] = []
     for number, split in enumerate(splits):
         subject = {"subject_id": f"blobs_sub-{number + 1:02}", "split": split}
         names = (contrasts or {}).get(number, CONTRASTS)
-        mask, t1w = draw_head(number)
+        mask, t1w = draw_head(first_seed + number)
         images = {"T1w": t1w, "T2w": np.where(mask, 1 - 0.8 * t1w, 0)}
         for name in names:
             rows += write_shard(folder, subject, name, "native", images[name], mask)
         if registered and set(names) == set(CONTRASTS):
             rows += write_shard(folder, subject, "T2w", "T1w", images["T2w"], mask)
+        if labelled:
+            labels = np.where(mask, 1 + np.digitize(t1w, [0.3, 0.5]), 0).astype(np.uint8)
+            np.save(folder / f"shards/blobs/sub-{number + 1:02}_T1w_dseg.npy", labels)
     pd.DataFrame(rows).to_parquet(folder / "slices.parquet", index=False)
     write_description(folder)
     return folder
@@ -89,6 +96,13 @@ def write_shard(
     stored = np.round(65535 * image).astype(np.uint16)
     np.save(path, stored)
     np.save(path.with_name(f"{path.stem}_mask.npy"), mask.astype(np.uint8))
+    information = {"mutual_information_before": 1.0, "mutual_information_after": 1.25}
+    side = {
+        "affine": np.diag([1.5, 1.5, 1.0, 1.0]).tolist(),
+        "slice_indices": list(range(5, 5 + len(stored))),
+        "registration": information if space == "T1w" else None,
+    }
+    path.with_suffix(".json").write_text(json.dumps(side))
     return [
         {
             **subject,

@@ -19,6 +19,7 @@ import pytest
 from data_prep import subject as subject_stage
 from data_prep.__main__ import COMPLETE, FAILED, LEFT_OUT, main
 from data_prep.build import Inputs, build_from_bids
+from data_prep.command_line import split_list
 from data_prep.stages import DEFAULT_BUNDLE
 from data_prep.verify import verify_dataset
 from tests.small_heads import make_head, save_dataset, save_head
@@ -272,11 +273,23 @@ def test_a_folder_without_scans_is_one_clear_line(tmp_path, prepare, message, ca
 
 
 def test_a_wrong_option_is_refused_before_anything_runs(tmp_path, capsys):
-    with pytest.raises(SystemExit) as caught:
-        run_cli("bids", tmp_path / "out", inputs=tmp_path, brain_extration="A=none")
-    assert caught.value.code == 2
-    assert "brain_extration" in capsys.readouterr().err
+    code = run_cli("bids", tmp_path / "out", inputs=tmp_path, brain_extration="A=none")
+    assert code == FAILED
+    words = "bids has no option --brain_extration (did you mean --brain_extraction?)"
+    assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_method_that_there_is_not_is_refused_before_anything_is_read(built, tmp_path, capsys):
+    folder, _ = built
+    method = f"{folder.name}=nonsense"
+    assert run_cli("bids", tmp_path / "out", inputs=folder, brain_extraction=method) == FAILED
+    assert "brain_extraction 'nonsense'. Expected auto" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [19, (55, 66), "19", "55,66"])
+def test_numbers_are_names_too(value):
+    assert split_list(value) in (["19"], ["55", "66"])
 
 
 @pytest.mark.parametrize(

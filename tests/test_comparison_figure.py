@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from matplotlib import image as mpl_image
-from scripts.evaluation.comparison_figure import (
+from scripts.report.comparison_figure import (
     MAX_ERROR,
     compute_error,
     plot_comparison,
@@ -17,7 +17,7 @@ from scripts.evaluation.comparison_figure import (
     scale_by_percentiles,
     select_display_slices,
 )
-from scripts.evaluation.training_curves import group_by_quantity, load_scalars, save_training_curves
+from scripts.report.training_curves import group_by_quantity, load_scalars, save_training_curves
 from torch.utils.tensorboard import SummaryWriter
 
 SHAPE = (9, 20, 24)  # (slice, i, j)

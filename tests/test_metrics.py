@@ -16,8 +16,8 @@ from scripts.evaluation.metrics import (
     masked_nmse,
     masked_psnr,
     masked_ssim,
-    ssim_map,
 )
+from scripts.evaluation.ssim import ssim_map
 from skimage.metrics import structural_similarity
 from torch import Tensor
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import subprocess
@@ -15,7 +14,7 @@ import torch
 from monai.bundle import ConfigParser
 from scripts.config_options import is_on
 from scripts.config_references import load_config, resolve_references
-from scripts.errors import find_cause
+from scripts.errors import OTHER_NETWORKS, describe_mismatch, find_cause
 
 from tests.slice_dataset_fixture import BUNDLE, write_slice_dataset
 from tests.training_runs import CONFIGS, SMALL, find_error, make_workflow, train
@@ -187,50 +186,6 @@ def test_recipes_hold_the_earlier_numbers(
     assert (config["pool_size"], config["decay_epochs"], config["lambda_structure"]) == (0, 0, 0.0)
 
 
-def test_evaluation_writes_every_subject_beside_the_trivial_rows(
-    tmp_path: Path, dataset_dir: Path
-) -> None:
-    train(dataset_dir, tmp_path, max_epochs=1)
-    train(dataset_dir, tmp_path, "evaluate.json", run_id="evaluate", evaluated_split="train")
-    with (tmp_path / "evaluation" / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    models = {(row["model"], row["comparison"]) for row in rows}
-    comparisons = ("t2w", "t1w", "t1w_cycle", "t2w_cycle")
-    assert models == {("model", name) for name in comparisons} | {
-        (row, name) for row in ("copy", "mean", "lookup") for name in ("t2w", "t1w")
-    }
-    assert len(rows) == 4 * len(models)
-    lookup = [
-        float(row["ssim"]) for row in rows if (row["model"], row["comparison"]) == ("lookup", "t2w")
-    ]
-    assert min(lookup) > 0.99  # the blobs' T2w is a function of their T1w
-    summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text())
-    assert (summary["split"], summary["subjects"]) == ("train", 4)
-    of_lookup = next(
-        m for m in summary["means"] if (m["model"], m["comparison"]) == ("lookup", "t2w")
-    )
-    assert of_lookup["ssim"] == pytest.approx(sum(lookup) / 4, abs=1e-5)
-
-
-def test_evaluation_without_training_pairs_has_no_look_up_table(tmp_path: Path) -> None:
-    folder = write_slice_dataset(
-        tmp_path / "data",
-        splits=("train", "train", "test"),
-        contrasts={0: ("T1w",), 1: ("T2w",)},
-    )
-    train(folder, tmp_path / "out", max_epochs=1)
-    train(folder, tmp_path / "out", "evaluate.json", run_id="evaluate")
-    summary = json.loads((tmp_path / "out" / "evaluation" / "summary.json").read_text())
-    assert {row["model"] for row in summary["means"]} == {"model", "copy", "mean"}
-
-
-def test_evaluation_of_a_split_without_pairs_is_an_error(tmp_path: Path, dataset_dir: Path) -> None:
-    train(dataset_dir, tmp_path, max_epochs=1)
-    with pytest.raises(RuntimeError) as error:
-        train(dataset_dir, tmp_path, "evaluate.json", run_id="evaluate", evaluated_split="external")
-    assert "The split 'external' has no registered pairs to evaluate" in find_error(error)
-
-
 def test_the_demo_is_small_enough_for_a_cpu() -> None:
     parser = parse("demo.json")
     assert count_parameters(parser.get_parsed_content("network_def")) < 600_000
@@ -253,6 +208,30 @@ def test_the_cause_of_an_error_is_found_behind_monais_words() -> None:
     assert find_cause(cause) is cause
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_epochs": -3}, "max_epochs is -3"),
+        ({"max_epochs": 2, "val_interval": 5}, "no model.pt written"),
+        ({"evaluated_split": "tset"}, "expected one of train, validation"),
+    ],
+)
+def test_a_training_that_could_not_ship_a_model_does_not_begin(
+    options: dict[str, Any], words: str, tmp_path: Path, dataset_dir: Path
+) -> None:
+    with pytest.raises(RuntimeError) as error:
+        train(dataset_dir, tmp_path, **options)
+    assert words in find_error(error)
+
+
+def test_a_model_of_other_networks_is_told_from_other_runtime_errors() -> None:
+    with pytest.raises(RuntimeError) as error:
+        torch.nn.Linear(2, 3).load_state_dict(torch.nn.Linear(2, 4).state_dict())
+    assert OTHER_NETWORKS in str(error.value)
+    assert "size mismatch for weight" in describe_mismatch(error.value)
+    assert "--features" in describe_mismatch(error.value)
+
+
 def test_the_command_line_ends_with_the_cause(tmp_path: Path) -> None:
     result = subprocess.run(
         [
@@ -269,3 +248,4 @@ def test_the_command_line_ends_with_the_cause(tmp_path: Path) -> None:
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("FileNotFoundError: ")
     assert "python -m data_prep bids OUT" in last
+    assert "Traceback" not in result.stderr

@@ -1,1 +1,1 @@
-"""What the JSON configs of the bundle name: networks, losses, engines, data and, in `evaluation`, figures."""
+"""What the JSON configs of the bundle name; `evaluation` holds all that gives figures."""

@@ -91,6 +91,16 @@ METHODS: dict[str, Callable[[nib.Nifti1Image], NDArray[np.bool_]]] = {
 }
 
 
+def check_method(method: str) -> str:
+    """Return a method of `extract_brain`; ValueError for anything else."""
+    if method not in ("auto", *METHODS) and not method.endswith(SUFFIXES):
+        raise ValueError(
+            f"brain_extraction {method!r}. Expected auto, {', '.join(METHODS)} or a mask file "
+            f"that ends in {SUFFIXES}."
+        )
+    return method
+
+
 def extract_brain(image: nib.Nifti1Image, method: str) -> tuple[NDArray[np.bool_], str]:
     """Brain mask of one volume, and the method that made it.
 
@@ -103,17 +113,12 @@ def extract_brain(image: nib.Nifti1Image, method: str) -> tuple[NDArray[np.bool_
         FileNotFoundError: there is no such mask file.
         ValueError: unknown method, no brain found, or a mask that does not fit.
     """
-    if method == "auto":
+    if check_method(method) == "auto":
         mask, used = select_automatically(image)
     elif method in METHODS:
         mask, used = METHODS[method](image), method
-    elif method.endswith(SUFFIXES):
-        mask, used = load_mask(method, image), "mask file"
     else:
-        raise ValueError(
-            f"brain_extraction {method!r}. Expected auto, {', '.join(METHODS)} or a mask file "
-            f"that ends in {SUFFIXES}."
-        )
+        mask, used = load_mask(method, image), "mask file"
     if not mask.any():
         raise ValueError(f"the brain mask by {used} is empty.")
     return mask, used
@@ -151,7 +156,7 @@ class BrainExtractiond(MapTransform):
         if len(self.keys) != 1:
             raise ValueError(f"a mask is made from one volume. Found keys {self.keys}.")
         self.mask_key = mask_key
-        self.method = str(method)
+        self.method = check_method(str(method))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Extract the brain; errors name the file."""

@@ -16,6 +16,7 @@ from ignite.engine import Engine, Events
 
 logger = logging.getLogger(__name__)
 
+DAMAGED = (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, RuntimeError)
 UNFINISHED = ".unfinished-"  # prefix of files that a killed save leaves behind
 
 
@@ -55,8 +56,8 @@ def load_newest_checkpoint(output_dir: str | Path) -> tuple[Path, dict[str, Any]
     paths = list_checkpoints(output_dir)
     for path in reversed(paths):
         try:
-            return path, _load_checked(path)
-        except (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, RuntimeError) as error:
+            return path, load_checkpoint(path)
+        except DAMAGED as error:
             logger.warning("%s is damaged and skipped: %s", path, error)
     if paths:
         raise ValueError(
@@ -66,7 +67,8 @@ def load_newest_checkpoint(output_dir: str | Path) -> tuple[Path, dict[str, Any]
     return None
 
 
-def _load_checked(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Load one checkpoint whose checksums hold."""
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()  # torch.load does not compare checksums
     if damaged:

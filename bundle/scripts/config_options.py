@@ -38,6 +38,22 @@ def check_option_names(*, configs_dir: str) -> None:
         raise ValueError(_describe(unknown, known))
 
 
+def check_epochs(*, max_epochs: int, val_interval: int) -> None:
+    """Fail when a training would do nothing, or would end before anything is validated or shipped.
+
+    Args:
+        max_epochs: last epoch.
+        val_interval: epochs between two validations.
+    """
+    if max_epochs < 1:
+        raise ValueError(f"max_epochs is {max_epochs}; expected 1 or more.")
+    if not 1 <= val_interval <= max_epochs:
+        raise ValueError(
+            f"val_interval is {val_interval} and max_epochs {max_epochs}: no epoch would be "
+            "validated, and no model.pt written. Expected a --val_interval of 1 to --max_epochs."
+        )
+
+
 def is_on(value: bool | str) -> bool:
     """Read a switch, of which the command line makes a word: --resume false is "false"."""
     words = {"true": True, "false": False}

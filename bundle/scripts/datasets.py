@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -40,6 +41,20 @@ def read_image(image: SliceImage) -> tuple[Tensor, Tensor]:
     mask = _open_shard(str(mask_path))[middle] > 0
     values = stored.astype(np.float32) / LARGEST_VALUE * 2 - 1
     return torch.from_numpy(values), torch.from_numpy(mask[None])
+
+
+def read_labels(images: Sequence[SliceImage]) -> Tensor | None:
+    """Read the true tissues (slices, 1, height, width) beside some slices; None if unknown.
+
+    1 is cerebrospinal fluid, 2 grey matter, 3 white matter, 0 anything else.
+    """
+    labels = []
+    for image in images:
+        path = Path(image.shard).with_name(f"{Path(image.shard).stem}_dseg.npy")
+        if not path.is_file():
+            return None
+        labels.append(_open_shard(str(path))[image.rows[len(image.rows) // 2]])
+    return torch.from_numpy(np.stack(labels)[:, None])
 
 
 @dataclass(frozen=True)
@@ -183,6 +198,12 @@ class EvaluationSlices(Dataset[dict[str, Any]]):
         pair = self.data[index]
         t1w, _ = read_image(pair.t1w)
         t2w, mask = read_image(pair.t2w)
+        if t1w.shape != t2w.shape:
+            raise ValueError(
+                f"{pair.t2w.shard}: found images {tuple(t2w.shape)}, but those of "
+                f"{Path(pair.t1w.shard).name} are {tuple(t1w.shape)}; expected one grid. "
+                "`python -m data_prep verify` lists what is damaged; build the dataset again."
+            )
         return {
             "t1w": t1w,
             "t2w": t2w,

@@ -1,29 +1,55 @@
-"""What a user reads last when a command fails: the cause, not MONAI's words about it."""
+"""What a user reads when a command fails: the cause and the way out, not MONAI's words about it."""
 
 from __future__ import annotations
 
+import os
 import sys
 from types import TracebackType
 
-WRAPPERS = ("Failed to instantiate component", "Failed to evaluate")  # of MONAI's config parser
+# How MONAI begins the errors that it wraps others into.
+WRAPPERS = ("Failed to instantiate component", "Failed to evaluate", "applying transform")
+OTHER_NETWORKS = "Error(s) in loading state_dict"  # of torch
+EXPECTED = (ValueError, OSError, FloatingPointError)  # faults of input, not of the program
 
 
 def show_cause_last() -> None:
-    """End the report of an error that nobody catches with its cause."""
-    sys.excepthook = _report
+    """End the report of an error that nobody catches with its cause.
+
+    Only for a program that is MONAI's command line: another that loads the bundle keeps its own.
+    """
+    specification = getattr(sys.modules["__main__"], "__spec__", None)
+    if specification is not None and specification.name.startswith("monai.bundle"):
+        sys.excepthook = _report
 
 
 def find_cause(error: BaseException) -> BaseException:
-    """Return the error that MONAI's config parser wrapped into its own, maybe several times."""
+    """Return the error that MONAI wrapped into its own, maybe several times."""
     while str(error).startswith(WRAPPERS) and error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
+def describe_mismatch(error: RuntimeError) -> str:
+    """Say what `load_state_dict` complains about, and what to do."""
+    first = str(error).splitlines()[1:2] or [str(error)]
+    return (
+        f"this is of other networks ({first[0].strip()[:200]}). Pass the --features, --blocks, "
+        "--upsampling and --slices that it was trained with."
+    )
+
+
 def _report(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
-    sys.__excepthook__(kind, error, traceback)
     cause = find_cause(error)
-    if cause is not error:
-        sys.stderr.write(f"\n{type(cause).__name__}: {cause}\n")
+    if OTHER_NETWORKS in str(cause) and isinstance(cause, RuntimeError):
+        cause = ValueError(f"The model does not fit: {describe_mismatch(cause)}")
+    if isinstance(cause, KeyboardInterrupt):
+        sys.stderr.write(
+            "\nInterrupted. A training goes on with --resume true.\n"
+        )
+        return
+    is_expected = isinstance(cause, EXPECTED)
+    if not is_expected or os.environ.get("MONAI_DEBUG", "").lower() in ("1", "true"):
+        sys.__excepthook__(kind, error, traceback)
+    sys.stderr.write(f"\n{type(cause).__name__}: {cause}\n")

@@ -6,8 +6,8 @@ import sys
 
 import fire
 
-from scripts.evaluation.comparison_figure import save_comparison_from_nifti
-from scripts.evaluation.training_curves import save_training_curves
+from scripts.report.comparison_figure import save_comparison_from_nifti
+from scripts.report.training_curves import save_training_curves
 
 
 def comparison(output: str, *, t1w: str, t2w: str, synthetic: str, label: str = "") -> str:

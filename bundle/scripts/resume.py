@@ -13,7 +13,8 @@ from ignite.handlers import Checkpoint
 from scripts.checkpoints import UNFINISHED, list_checkpoints, load_newest_checkpoint
 from scripts.config_options import is_on
 from scripts.ema import MovingAverage
-from scripts.shipped_models import MODEL_FILES, describe_mismatch, load_models
+from scripts.errors import describe_mismatch
+from scripts.shipped_models import MODEL_FILES, load_models
 
 logger = logging.getLogger(__name__)
 

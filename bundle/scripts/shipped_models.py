@@ -11,6 +11,7 @@ from torch import nn
 
 from scripts.checkpoints import save_whole
 from scripts.ema import MovingAverage
+from scripts.errors import describe_mismatch
 from scripts.evaluation.evaluator import CycleGanEvaluator
 
 MODEL_FILES = {"t1w_to_t2w": "model.pt", "t2w_to_t1w": "model_t2w_to_t1w.pt"}
@@ -69,12 +70,3 @@ def _load_model(network: nn.Module, path: Path) -> None:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except RuntimeError as error:
         raise ValueError(f"{path}: {describe_mismatch(error)}") from error
-
-
-def describe_mismatch(error: RuntimeError) -> str:
-    """Say what `load_state_dict` complains about, and what to do."""
-    first = str(error).splitlines()[1:2] or [str(error)]
-    return (
-        f"this is of other networks ({first[0].strip()}). Pass the --features, --blocks, "
-        "--upsampling and --slices (or the config files) that it was trained with."
-    )

@@ -14,6 +14,7 @@ import pandas as pd
 from scripts.config_references import list_differences, load_config, resolve_references
 
 FORMAT_VERSION = 1
+SPLITS = ("train", "validation", "test", "external", "all")
 HOW_TO_BUILD = (
     "Build one with `python -m data_prep bids OUT --inputs ...` (or `phantom OUT`) "
     "and pass `--dataset_dir OUT`."
@@ -93,13 +94,15 @@ def check_preprocessing(dataset_dir: str, inference_config: str) -> None:
 
 
 def read_slices(dataset_dir: str | Path, *, split: str) -> pd.DataFrame:
-    """Read the rows of `slices.parquet` of one split, sorted by subject, session and row."""
+    """Read the rows of `slices.parquet` of one split, or "all", by subject, session and row."""
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; expected one of {', '.join(SPLITS)}.")
     read_description(dataset_dir)
     path = Path(dataset_dir) / "slices.parquet"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: the dataset's table is missing. {HOW_TO_BUILD}")
     table = pd.read_parquet(path)
-    of_split = table[table["split"] == split]
+    of_split = table if split == "all" else table[table["split"] == split]
     return of_split.sort_values(["subject_id", "session", "contrast", "space", "row"])
 
 
@@ -158,7 +161,7 @@ def load_pairs(
 
     Args:
         dataset_dir: slice dataset.
-        split: "train", "validation", "test" or "external".
+        split: "train", "validation", "test", "external" or "all".
         training_slices: only those that the dataset marks for training, else all with brain.
         max_subjects: that many, chosen by a hash of their names; None for all.
         slice_step: every so many slices of a volume, 1 for all.

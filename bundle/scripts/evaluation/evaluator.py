@@ -130,6 +130,14 @@ class CycleGanEvaluator(Evaluator):
         with autocast(self.state.device, self.precision):
             return translate_cycles(self.generators, t1w, t2w, with_identity=False)
 
+    @torch.no_grad()
+    def apply(self, direction: str, images: Tensor) -> Tensor:
+        """Translate one way, "t1w_to_t2w" or "t2w_to_t1w"; the result is on the device."""
+        generator = getattr(self.generators, direction)
+        with autocast(self.state.device, self.precision):
+            translated: Tensor = generator(images.to(self.state.device))
+        return translated.float()
+
     def state_dict(self) -> dict[str, Any]:
         """Return the best figure so far: what a resumed training has to beat."""
         names = ("key_metric_name", "best_metric", "best_metric_epoch")

@@ -9,37 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SSIM_SIGMA = 1.5  # pixels; Wang et al. 2004, sec. III-B, as are the three below
-SSIM_RADIUS = 5  # pixels, for a window of 11 x 11
-SSIM_K1 = 0.01
-SSIM_K2 = 0.03
-RANGE_TOLERANCE = 1e-3  # of the data range; covers half precision and interpolation, not [-1, 1]
+from scripts.evaluation.image_checks import check_mask, check_ranges, check_shapes
+from scripts.evaluation.ssim import ssim_map
+
 EARLIER_SYSTEM_DATA_RANGE = 2.0  # it measured on [-1, 1], each slice scaled to reach both ends
 SUM_NAMES = ("squared_error", "absolute_error", "similarity", "voxels", "target_energy")
-
-
-def ssim_map(prediction: Tensor, target: Tensor, *, data_range: float) -> Tensor:
-    """Structural similarity of every pixel (Wang et al. 2004, doi:10.1109/TIP.2003.819861, eq. 13).
-
-    Two-dimensional Gaussian window, population covariance, symmetric edges ("reflect" of scipy).
-
-    Args:
-        prediction: (slices, 1, height, width), height and width at least 11.
-        target: the same shape.
-        data_range: width of the range of intensities.
-
-    Returns:
-        Similarity in [-1, 1], float64, of the same shape.
-    """
-    _check_window(prediction)
-    x, y = prediction.double(), target.double()
-    c1, c2 = (SSIM_K1 * data_range) ** 2, (SSIM_K2 * data_range) ** 2
-    mean_x, mean_y, mean_xx, mean_yy, mean_xy = (
-        _filter_gaussian(image) for image in (x, y, x * x, y * y, x * y)
-    )
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    variances = (mean_xx - mean_x**2) + (mean_yy - mean_y**2)
-    return luminance * (2 * (mean_xy - mean_x * mean_y) + c2) / (variances + c2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +42,14 @@ class SubjectSums:
             mask: the same shape, boolean or 0 and 1.
             data_range: width of the range of intensities.
         """
-        _check_shapes(prediction, target, mask)
-        _check_ranges(prediction, target, data_range)
+        check_shapes(prediction=prediction, target=target, mask=mask)
+        check_ranges(prediction=prediction, target=target, data_range=data_range)
+        check_mask(mask)
         inside = mask.bool()
         x, y = (image.double().where(inside, 0.0) for image in (prediction, target))
         similarity = ssim_map(x, y, data_range=data_range).where(inside, 0.0)
         terms = ((x - y).square(), (x - y).abs(), similarity, inside.double(), y.square())
         sums = torch.stack([term.sum() for term in terms]).tolist()  # waits for the device once
-        if sums[3] == 0:
-            raise ValueError(f"The brain mask {tuple(mask.shape)} is empty; expected some voxels.")
         return cls(**dict(zip(SUM_NAMES, sums, strict=True)), data_range=data_range)
 
     def __add__(self, other: SubjectSums) -> SubjectSums:
@@ -150,7 +123,7 @@ class SubjectMetrics:
                 f"Found {len(subject_ids)} subject ids for {len(prediction)} slices; "
                 "expected one per slice."
             )
-        _check_shapes(prediction, target, mask)
+        check_shapes(prediction=prediction, target=target, mask=mask)
         for subject_id in dict.fromkeys(subject_ids):
             rows = [row for row, other in enumerate(subject_ids) if other == subject_id]
             self._add(subject_id, prediction[rows], target[rows], mask[rows])
@@ -195,50 +168,3 @@ def earlier_system_ssim(prediction: Tensor, target: Tensor) -> float:
     For reading its tables beside ours only: means below 0 turn the luminance term negative.
     """
     return float(ssim_map(prediction, target, data_range=EARLIER_SYSTEM_DATA_RANGE).mean())
-
-
-def _filter_gaussian(images: Tensor) -> Tensor:
-    """Weighted mean in the window about each pixel of (slices, 1, height, width)."""
-    along_height = _compute_window_matrix(images.shape[2]).to(images.device)
-    along_width = _compute_window_matrix(images.shape[3]).to(images.device)
-    return along_height @ images @ along_width.T  # a float64 convolution is slower
-
-
-def _compute_window_matrix(size: int) -> Tensor:
-    """Row i of (size, size) weighs the pixels about i, mirrored at the edges as c b a | a b c."""
-    offsets = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1)
-    weights = torch.exp(-0.5 * (offsets.double() / SSIM_SIGMA).square())
-    places = torch.arange(size)[:, None] + offsets
-    places = places.where(places >= 0, -1 - places)
-    places = places.where(places < size, 2 * size - 1 - places)
-    matrix = torch.zeros(size, size, dtype=torch.double)
-    return matrix.scatter_add(1, places, (weights / weights.sum()).expand(size, -1))
-
-
-def _check_window(images: Tensor) -> None:
-    window = 2 * SSIM_RADIUS + 1
-    if min(images.shape[-2:]) < window:
-        raise ValueError(
-            f"Found slices of {tuple(images.shape[-2:])} pixels; SSIM expects at least "
-            f"{window} x {window}."
-        )
-
-
-def _check_shapes(prediction: Tensor, target: Tensor, mask: Tensor) -> None:
-    shapes = [tuple(each.shape) for each in (prediction, target, mask)]
-    if len(set(shapes)) > 1 or prediction.ndim != 4 or prediction.shape[1] != 1:
-        raise ValueError(
-            f"Found shapes {shapes[0]} of the prediction, {shapes[1]} of the target and "
-            f"{shapes[2]} of the mask; expected (slices, 1, height, width) of all three."
-        )
-
-
-def _check_ranges(prediction: Tensor, target: Tensor, data_range: float) -> None:
-    tolerance = RANGE_TOLERANCE * data_range
-    for name, images in (("prediction", prediction), ("target", target)):
-        low, high = (float(value) for value in torch.aminmax(images))
-        if not (low >= -tolerance and high <= data_range + tolerance):  # also true of NaN
-            raise ValueError(
-                f"The {name} lies in [{low:g}, {high:g}]; expected [0, {data_range:g}]. Network "
-                "images in [-1, 1] are mapped by (image + 1) / 2 first."
-            )

@@ -1,50 +1,193 @@
-"""Figures of an evaluation on disk: one row a subject, and their means."""
+"""What an evaluation writes: tables of sessions and slices, volumes to look at, a summary."""
 
 from __future__ import annotations
 
 import json
 import logging
+import math
+import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from scripts.evaluation.evaluator import FIGURES, CycleGanEvaluator
+from scripts.evaluation.measured import Measured, SessionTranslator
+from scripts.evaluation.measurement import FIGURES
+from scripts.evaluation.ranking import Choice
+from scripts.evaluation.shown_sessions import save_shown
+from scripts.evaluation.statistics import SMALLEST_FOR_P, compare_models, summarise_figures
+from scripts.evaluation.trivial_rows import DIRECTIONS
+from scripts.slice_tables import SlicePair, read_slices
 
 logger = logging.getLogger(__name__)
 
+FORMAT_VERSION = 1
+LOGGED_FIGURES = ("ssim", "psnr", "mae", "ngf", "dice")
+COMPARED_FIGURES = ("ssim", "psnr", "mae")
+OPENINGS = "openings.jsonl"
+NOT_PAIRED: dict[str, Any] = {"rows": [], "differences": [], "shown": [], "registration": None}
+
 
 def write_results(
-    evaluator: CycleGanEvaluator, *, metrics: Sequence[Any], split: str, output_dir: str
+    *,
+    choice: Choice,
+    translator: SessionTranslator,
+    measured: Measured,
+    unpaired: Sequence[dict[str, Any]],
+    dataset_dir: str,
+    split: str,
+    evaluation_dir: str,
 ) -> None:
-    """Write `metrics.csv` (each subject) and `summary.json` (means), and log the means.
+    """Write `metrics`, `slices`, `volumes` and `summary.json`, and log the means.
 
     Args:
-        evaluator: has run.
-        metrics: have `list_subjects()`.
-        split: part of the dataset that was evaluated.
-        output_dir: folder of the two files.
+        choice: the model that was measured, and the others.
+        translator: of the sessions, to save those that are shown.
+        measured: figures of pairs; may be empty.
+        unpaired: rows of `measure_unpaired`.
+        dataset_dir: slice dataset that was evaluated.
+        split: part of it.
+        evaluation_dir: folder of the results; files of an earlier evaluation are replaced.
+
+    Raises:
+        ValueError: the part holds neither pairs nor images of both contrasts.
     """
-    if not evaluator.state.metrics:
+    if not (len(translator) or unpaired):
         raise ValueError(
-            f"The split {split!r} has no registered pairs to evaluate. Choose another with "
-            "--evaluated_split train, validation, test or external, or build a larger dataset."
+            f"{dataset_dir}: the split {split!r} has no registered pairs and not both contrasts. "
+            "Choose another with --evaluated_split train, validation, test, external or all, or "
+            "build a larger dataset."
         )
-    table = pd.DataFrame(
-        [
-            {"model": model, "comparison": name, "subject_id": subject_id, **figures}
-            for metric in metrics
-            for model, name, subject_id, figures in metric.list_subjects()
-        ]
-    )
-    means = table.groupby(["model", "comparison"], sort=False)[list(FIGURES)].mean().reset_index()
-    folder = Path(output_dir)
+    folder = Path(evaluation_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / "metrics.csv", index=False, float_format="%.6f")
-    subjects = int(table["subject_id"].nunique())
-    summary = {"split": split, "subjects": subjects, "means": means.to_dict("records")}
-    (folder / "summary.json").write_text(json.dumps(summary, indent=4) + "\n", encoding="utf-8")
-    shown = means.round(4).to_string(index=False)
-    logger.info("Means over %d subjects (%s), in the brain mask:\n%s", subjects, split, shown)
-    logger.info("Every subject is in %s", folder / "metrics.csv")
+    summary = {
+        "format_version": FORMAT_VERSION,
+        "split": split,
+        "paired": len(translator) > 0,
+        "seed": translator.settings.seed,
+        "key_metric": translator.evaluator.state.key_metric_name,
+        "chosen": choice.chosen.label,
+        "candidates": [
+            {"model": each.label, "validation": each.validation, "sha256": each.sha256}
+            for each in choice.ranked
+        ],
+        "openings": note_opening(folder, split=split, sha256=choice.chosen.sha256),
+        "smallest_for_p": SMALLEST_FOR_P,
+        "unpaired": list(unpaired),
+        **(
+            _summarise(translator, measured, choice.chosen.label, folder)
+            if len(translator)
+            else NOT_PAIRED | count_images(read_slices(dataset_dir, split=split))
+        ),
+    }
+    summary["models_note"] = _describe_absent(summary)
+    write_text(folder / "summary.json", json.dumps(_without_nan(summary), indent=1) + "\n")
+    logger.info("Figures are in %s", folder)
+
+
+def _summarise(
+    translator: SessionTranslator, measured: Measured, label: str, folder: Path
+) -> dict[str, Any]:
+    """What follows from pairs; writes their tables and volumes."""
+    table, seed = measured.sessions, translator.settings.seed
+    write_table(folder / "metrics", table)
+    write_table(folder / "slices", measured.slices)
+    _log_means(table)
+    figures = [name for name in FIGURES if name in table]
+    trivial = table.loc[table["kind"] == "trivial", "model"].unique().tolist()
+    translations = table[table["comparison"].isin(DIRECTIONS)]
+    return {
+        "datasets": sorted(table["dataset"].unique()),
+        "subjects": int(table["subject_id"].nunique()),
+        "sessions": len(translator),
+        "slices": sum(map(len, translator.sessions)),
+        "registration": summarise_registration([pairs[0] for pairs in translator.sessions]),
+        "rows": summarise_figures(table, figures, seed=seed),
+        "differences": compare_models(
+            translations, COMPARED_FIGURES, models=[label], others=trivial, seed=seed
+        ),
+        "shown": save_shown(translator, table, folder),
+    }
+
+
+def count_images(table: pd.DataFrame) -> dict[str, Any]:
+    """Datasets, subjects, sessions and native slices of a part without pairs."""
+    native = table[table["space"] == "native"]
+    return {
+        "datasets": sorted(native["dataset"].unique()),
+        "subjects": int(native["subject_id"].nunique()),
+        "sessions": len(native[["subject_id", "session"]].drop_duplicates()),
+        "slices": len(native),
+    }
+
+
+def _describe_absent(summary: dict[str, Any]) -> str:
+    """Say which rows and figures the data leave no room for."""
+    rows = summary["rows"]
+    notes = []
+    if not summary["paired"]:
+        notes.append("This part has no registered pairs: only what needs none is measured.")
+    elif not any(row["model"] == "lookup" for row in rows):
+        notes.append("There are no registered training pairs, so there is no look-up table.")
+    if summary["paired"] and not any(row["figure"] == "dice" for row in rows):
+        notes.append("No true tissues are known, so there is no Dice.")
+    return " ".join(notes)
+
+
+def _log_means(table: pd.DataFrame) -> None:
+    shown = [name for name in LOGGED_FIGURES if name in table]
+    paired = table[table["kind"] != "real"]
+    means = paired.groupby(["model", "comparison"], sort=False)[shown].mean().reset_index()
+    subjects = table["subject_id"].nunique()
+    text = means.round(4).to_string(index=False, na_rep="")
+    logger.info("Means over %d subjects, in the brain mask:\n%s", subjects, text)
+
+
+def summarise_registration(pairs: Sequence[SlicePair]) -> dict[str, float] | None:
+    """Mean normalised mutual information before and after registration, a pair a session."""
+    sides = [
+        json.loads(Path(pair.t2w.shard).with_suffix(".json").read_text(encoding="utf-8"))
+        for pair in pairs
+    ]
+    known = [side["registration"] for side in sides if side.get("registration")]
+    names = ("mutual_information_before", "mutual_information_after")
+    if not known:
+        return None
+    return {name: sum(each[name] for each in known) / len(known) for name in names}
+
+
+def note_opening(folder: Path, *, split: str, sha256: dict[str, str]) -> list[dict[str, Any]]:
+    """Add a line to the log of what was evaluated when, and return the whole log."""
+    path = folder / OPENINGS
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    digest = "+".join(sha256.values())
+    lines.append(json.dumps({"when": now, "split": split, "sha256": digest}))
+    write_text(path, "\n".join(lines) + "\n")
+    return [json.loads(line) for line in lines]
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as `.parquet` and `.csv`."""
+    write_text(path.with_suffix(".csv"), table.to_csv(index=False, float_format="%.6f"))
+    temporary = path.with_suffix(".unfinished")
+    table.to_parquet(temporary, index=False)
+    temporary.replace(path.with_suffix(".parquet"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file that appears whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has neither NaN nor infinity: null takes their place."""
+    if isinstance(value, dict):
+        return {name: _without_nan(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from ignite.metrics import Metric
 from torch import Tensor
 
 from scripts.datasets import load_training_slices, read_image
@@ -18,8 +16,7 @@ from scripts.evaluation.baselines import (
     fit_target_mean,
     mean_in_mask,
 )
-from scripts.evaluation.evaluator import select_centre, to_unit_range
-from scripts.evaluation.metrics import SubjectMetrics
+from scripts.evaluation.evaluator import to_unit_range
 from scripts.slice_tables import SliceImage, load_pairs
 
 DIRECTIONS = {"t2w": ("real_t1w", "real_t2w"), "t1w": ("real_t2w", "real_t1w")}
@@ -91,42 +88,8 @@ def _read(images: Sequence[SliceImage]) -> tuple[Tensor, Tensor]:
     )
 
 
-class TrivialMetrics(Metric):
-    """Figures of the source copied, of the target's mean and of the look-up table."""
-
-    def __init__(self, *, fits: dict[str, TrivialFit]) -> None:
-        self.fits = fits
-        super().__init__()
-
-    def reset(self) -> None:
-        """Forget every subject."""
-        self.rows: dict[tuple[str, str], SubjectMetrics] = {}
-
-    def update(self, output: Sequence[dict[str, Any]]) -> None:
-        """Add one batch, the output of `CycleGanEvaluator`."""
-        images, mask = output[0], output[0]["mask"]
-        for name, keys in DIRECTIONS.items():
-            source, target = (to_unit_range(select_centre(images[key])) for key in keys)
-            for row, prediction in _predict(self.fits[name], source, mask).items():
-                metrics = self.rows.setdefault((row, name), SubjectMetrics(data_range=1.0))
-                metrics.update(images["subject_id"], prediction, target, mask)
-
-    def compute(self) -> dict[str, float]:
-        """Return means over the subjects by name, such as `copy_t2w_ssim`."""
-        return {
-            f"{row}_{name}_{figure}": value
-            for (row, name), metrics in self.rows.items()
-            for figure, value in metrics.mean().items()
-        }
-
-    def list_subjects(self) -> Iterator[tuple[str, str, str, dict[str, float]]]:
-        """Yield the row, the comparison, the subject and its figures."""
-        for (row, name), metrics in self.rows.items():
-            for subject_id, figures in metrics.compute().items():
-                yield row, name, subject_id, figures
-
-
-def _predict(fit: TrivialFit, source: Tensor, mask: Tensor) -> dict[str, Tensor]:
+def predict_trivially(fit: TrivialFit, source: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Return "copy", "mean" and, where the fit has a table, "lookup", each shaped as the source."""
     predictions = {
         "copy": copy_source(source, mask),
         "mean": mean_in_mask(mask, target_mean=fit.target_mean),

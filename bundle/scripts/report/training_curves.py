@@ -15,7 +15,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from scripts.evaluation.comparison_figure import save_figure
+from scripts.report.comparison_figure import save_figure
 
 CURVES_PER_ROW = 3
 

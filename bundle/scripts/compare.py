@@ -1,0 +1,107 @@
+"""Evaluations side by side: ``python -m scripts.compare A B ... --help``, inside the bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import fire
+from fire.decorators import SetParseFn
+
+from scripts.config_options import is_on
+from scripts.evaluation.evaluation_folders import (
+    find_mismatches,
+    load_evaluations,
+    select_common,
+)
+from scripts.evaluation.side_by_side import compare_evaluations
+from scripts.report.comparison_page import format_csv, format_text, render_page
+
+FILES = ("comparison.html", "comparison.csv", "comparison.json")
+
+
+@SetParseFn(str)  # a folder "1e3" is no number
+def compare(
+    *folders: str,
+    output: str = "outputs/comparison",
+    figures: str = "ssim,psnr",
+    seed: int | str = 0,
+    common: bool | str = False,
+    overwrite: bool | str = False,
+) -> str:
+    """Compare evaluations of the same subjects: means, paired differences, corrected p-values.
+
+    Args:
+        folders: two or more folders that `run evaluate` wrote.
+        output: folder for comparison.html, comparison.csv and comparison.json.
+        figures: columns of metrics.csv, commas between.
+        seed: of the bootstrap.
+        common: true compares the subjects that all folders have, where they differ.
+        overwrite: true replaces an earlier comparison in the output folder.
+    """
+    names = [name.strip() for name in figures.split(",") if name.strip()]
+    if not names or not str(seed).isdigit():
+        raise ValueError(
+            f"Found --figures {figures} and --seed {seed}; expected names of columns with commas "
+            "between, and a whole number from 0."
+        )
+    paths = [Path(output) / name for name in FILES]
+    _check_absent(paths, overwrite=is_on(overwrite))
+    evaluations = load_evaluations([Path(folder) for folder in folders], figures=names)
+    mismatches = find_mismatches(evaluations)
+    if mismatches and not is_on(common):
+        raise ValueError(
+            f"The evaluations are of different data. {'. '.join(mismatches)}. Name others, or "
+            "pass --common true to compare the subjects that all have."
+        )
+    evaluations, left_out = select_common(evaluations)
+    content = compare_evaluations(evaluations, left_out, figures=names, seed=int(seed))
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    pages = (render_page(content), format_csv(content), text)
+    write_whole(dict(zip(paths, pages, strict=True)))
+    return f"{format_text(content)}\n\nWritten: {', '.join(map(str, paths))}"
+
+
+def _check_absent(paths: list[Path], *, overwrite: bool) -> None:
+    existing = [str(path) for path in paths if path.exists()]
+    if existing and not overwrite:
+        raise FileExistsError(
+            f"{', '.join(existing)}: already there. Choose another --output, or pass "
+            "--overwrite true."
+        )
+
+
+def write_whole(contents: Mapping[Path, str]) -> None:
+    """Write files that appear only when all of them are on the disk."""
+    temporary: dict[Path, Path] = {}
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=".unfinished-", dir=path.parent)
+            temporary[path] = Path(name)
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, written in temporary.items():
+            written.chmod(0o644)
+            written.replace(path)
+    finally:
+        for written in temporary.values():
+            written.unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Compare; what can be expected to go wrong ends with one clear line."""
+    try:
+        fire.Fire(compare, name="python -m scripts.compare")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The models that an evaluation chooses among: shipped generators and checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+
+from scripts.checkpoints import DAMAGED, list_checkpoints, load_checkpoint
+from scripts.ema import MovingAverage
+from scripts.errors import describe_mismatch
+from scripts.shipped_models import MODEL_FILES, load_models
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A pair of generators on disk.
+
+    Attributes:
+        label: unique among the candidates.
+        path: folder of `model.pt` and `model_t2w_to_t1w.pt`, or a checkpoint.
+    """
+
+    label: str
+    path: Path
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file that holds weights."""
+        if self.path.is_dir():
+            return [self.path / name for name in MODEL_FILES.values()]
+        return [self.path]
+
+
+def find_candidates(paths: str | Sequence[str]) -> list[Candidate]:
+    """Find models.
+
+    Args:
+        paths: one path or pattern, several, or several in one string with commas between. Each is
+            a checkpoint, a folder of shipped models, or a folder of checkpoints, which stands for
+            all of them.
+
+    Raises:
+        FileNotFoundError: a path is none of these.
+    """
+    parts = paths.split(",") if isinstance(paths, str) else paths
+    found = [path for part in parts for path in _expand(str(part).strip())]
+    unique = list(dict.fromkeys(path.resolve() for path in found))
+    return [Candidate(label, path) for label, path in zip(make_labels(unique), unique, strict=True)]
+
+
+def _expand(part: str) -> list[Path]:
+    found = []
+    for path in map(Path, sorted(glob(part))):  # noqa: PTH207, patterns may be absolute
+        if path.is_file() or all((path / name).is_file() for name in MODEL_FILES.values()):
+            found.append(path)
+        else:
+            found += list_checkpoints(path)
+    if not found:
+        raise FileNotFoundError(
+            f"{part}: there is no such model. Expected a checkpoint_*.pt, a folder with "
+            f"{' and '.join(MODEL_FILES.values())}, or a folder of checkpoints: train one, or name "
+            "others with --models_dir or --candidates."
+        )
+    return found
+
+
+def make_labels(paths: Sequence[Path]) -> list[str]:
+    """Name each path by as few of its last parts as tell all of them apart."""
+    longest = max((len(path.parts) for path in paths), default=0)
+    for length in range(1, longest + 1):
+        labels = ["/".join(path.with_suffix("").parts[-length:]) for path in paths]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [str(path) for path in paths]
+
+
+def load_candidate(candidate: Candidate, averages: Mapping[str, MovingAverage]) -> None:
+    """Load the averaged generators of a candidate into networks and averages.
+
+    Raises:
+        ValueError: they are of other sizes, or the file is no checkpoint of this bundle.
+    """
+    if candidate.path.is_dir():
+        load_models(models_dir=str(candidate.path), averages=averages)
+        return
+    try:
+        content = load_checkpoint(candidate.path)
+    except DAMAGED as error:
+        raise ValueError(f"{candidate.path}: this checkpoint is damaged ({error}).") from error
+    for direction, average in averages.items():
+        try:
+            average.load_state_dict(content[f"average_{direction}"])
+            average.source.load_state_dict(average.network.state_dict())
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{candidate.path}: this is no checkpoint of a training ({error} is missing). "
+                "Expected checkpoint_*.pt, or the folder of model.pt."
+            ) from error
+        except RuntimeError as error:
+            raise ValueError(f"{candidate.path}: {describe_mismatch(error)}") from error
+
+
+def compute_sha256(candidate: Candidate) -> dict[str, str]:
+    """Checksum of each file of a candidate, by its name."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in candidate.files}

@@ -1,0 +1,57 @@
+"""What a command line means: lists, pairs, folders, and the names of options."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def split_list(value: Any) -> list[str]:
+    """Names separated by commas, whichever way the command line passed them; 2019 is a name too."""
+    parts = value if isinstance(value, (tuple, list)) else str(value).split(",")
+    return [str(part).strip() for part in parts if str(part).strip()]
+
+
+def split_pairs(value: Any) -> dict[str, str]:
+    """``A=none,B=auto`` as a dictionary.
+
+    Raises:
+        ValueError: a part without ``=``.
+    """
+    pairs = {}
+    for part in split_list(value):
+        name, separator, method = part.partition("=")
+        if not separator:
+            raise ValueError(f"{part!r}: expected NAME=METHOD, for example A=none,B=deepbet.")
+        pairs[name] = method
+    return pairs
+
+
+def name_folders(inputs: list[str]) -> Mapping[str, Path]:
+    """Input folders by name; ValueError where there is none or two have the same name."""
+    folders: dict[str, Path] = {}
+    for text in inputs:
+        folder = Path(text)
+        name = folder.resolve().name
+        if name in folders:
+            raise ValueError(f"two inputs are called {name}: {folders[name]} and {folder}.")
+        folders[name] = folder
+    if not folders:
+        raise ValueError("no input. Name BIDS folders: --inputs A,B")
+    return folders
+
+
+def check_options(arguments: list[str], commands: Mapping[str, Callable[..., Any]]) -> None:
+    """ValueError that names an option which the command does not have; fire would not."""
+    if not arguments or arguments[0] not in commands:
+        return
+    known = [*inspect.signature(commands[arguments[0]]).parameters, "help"]
+    for argument in arguments[1:]:
+        name = argument.removeprefix("--").partition("=")[0].replace("-", "_")
+        if argument.startswith("--") and name and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" (did you mean --{close[0]}?)" if close else ""
+            raise ValueError(f"{arguments[0]} has no option --{name}{hint}; see --help.")

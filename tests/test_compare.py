@@ -1,0 +1,481 @@
+"""Evaluations side by side: the same subjects, the same trivial rows, and nothing overwritten."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from scripts.compare import FILES, compare, main, write_whole
+from scripts.evaluation.evaluation_folders import name_folders
+from scripts.evaluation.statistics import bootstrap_interval
+
+SSIM = (0.50, 0.52, 0.55, 0.47, 0.61, 0.58, 0.44, 0.53)  # of eight subjects
+GAINS = (0.0123, 0.0211, 0.0307, 0.0389, 0.0516, 0.0602, 0.0691, 0.0761)
+TRIVIAL_SSIM = {"copy": 0.30, "mean": 0.25}
+Write = Callable[..., Path]
+
+
+def make_metrics(
+    ssim: Sequence[float], subjects: Sequence[str], session: str, models: Sequence[str]
+) -> pd.DataFrame:
+    """Rows of models (the second .1 below the first), of trivial rows and of the real target."""
+    rows = []
+    for subject_id, value in zip(subjects, ssim, strict=True):
+        keys = {"dataset": "phantom", "subject_id": subject_id, "session": session}
+        values = {model: ("model", value - 0.1 * place) for place, model in enumerate(models)}
+        values |= {row: ("trivial", trivial) for row, trivial in TRIVIAL_SSIM.items()}
+        for comparison in ("t2w", "t1w"):
+            for model, (kind, figure) in values.items():
+                figures = {"ssim": figure, "psnr": 20 + 10 * figure, "ngf": 0.8}
+                rows.append(
+                    {"model": model, "kind": kind, "comparison": comparison} | keys | figures
+                )
+            rows.append(
+                {"model": "real", "kind": "real", "comparison": comparison, "ngf": 1} | keys
+            )
+        cycle = {"comparison": "t1w_cycle", "ssim": 0.9, "psnr": 30, "hidden_code_drop": 0.01}
+        rows += [{"model": model, "kind": "model"} | cycle | keys for model in models]
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write an evaluation folder by the contract: metrics.csv and summary.json."""
+
+    def write_evaluation(
+        name: str,
+        ssim: Sequence[float] = SSIM,
+        *,
+        first: int = 1,
+        session: str = "",
+        models: Sequence[str] = ("model",),
+        change: Callable[[pd.DataFrame], pd.DataFrame] = lambda metrics: metrics,
+        **changes: Any,
+    ) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        subjects = [f"phantom_sub-{number:02}" for number in range(first, first + len(ssim))]
+        metrics = change(make_metrics(ssim, subjects, session, models))
+        metrics.to_csv(folder / "metrics.csv", index=False, float_format="%.6f")
+        summary = {"format_version": 1, "split": "test", "datasets": ["phantom"], "paired": True}
+        (folder / "summary.json").write_text(json.dumps(summary | changes))
+        return folder
+
+    return write_evaluation
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., str]:
+    """Compare, by default into a folder of the test."""
+
+    def run_compare(*folders: Path, **options: Any) -> str:
+        return compare(*map(str, folders), **{"output": str(tmp_path / "out"), **options})
+
+    return run_compare
+
+
+def read_content(tmp_path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    return content
+
+
+def select(content: dict[str, Any], part: str, **keys: str) -> list[dict[str, Any]]:
+    return [row for row in content[part] if all(row[key] == keys[key] for key in keys)]
+
+
+class TestNumbers:
+    def test_means_intervals_and_differences_by_hand(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        better = [value + gain for value, gain in zip(SSIM, GAINS, strict=True)]
+        run(write("a", SSIM), write("b", better), seed=7)
+        content = read_content(tmp_path)
+        rows = select(content, "rows", comparison="t2w", figure="ssim")
+        assert [row["model"] for row in rows] == ["a", "b", "copy", "mean"]
+        assert rows[0]["mean"] == pytest.approx(0.525)
+        assert (rows[0]["low"], rows[0]["high"]) == bootstrap_interval(SSIM, seed=7)
+        (difference,) = select(content, "differences", comparison="t2w", figure="ssim")
+        assert (difference["model"], difference["other"]) == ("a", "b")
+        assert difference["mean"] == pytest.approx(-0.045)
+        low, high = bootstrap_interval([-gain for gain in GAINS], seed=7)
+        assert (difference["low"], difference["high"]) == (pytest.approx(low), pytest.approx(high))
+        assert difference["p"] == difference["p_holm"] == 2 / 2**8
+        assert content["seed"] == 7
+
+    def test_three_folders_make_three_pairs_and_holm_counts_them(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        folders = [
+            write(name, [value + step * gain for value, gain in zip(SSIM, GAINS, strict=True)])
+            for step, name in enumerate("abc")
+        ]
+        run(*folders)
+        found = select(read_content(tmp_path), "differences", comparison="t1w", figure="psnr")
+        assert [(row["model"], row["other"]) for row in found] == [*zip("aab", "bcc", strict=True)]
+        assert [row["p_holm"] for row in found] == [3 * 2 / 2**8] * 3
+
+    def test_under_eight_subjects_no_p_is_given_and_that_is_said(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        text = run(write("a", SSIM[:7]), write("b", GAINS[:7]))
+        assert {row["p"] for row in read_content(tmp_path)["differences"]} == {None}
+        note = "No p-value of 7 subjects: fewer than 8 cannot give one below .01."
+        assert note in text
+        assert note in (tmp_path / "out" / "comparison.html").read_text()
+
+    def test_figures_are_chosen_and_what_a_comparison_lacks_is_left_out(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        run(write("a"), write("b"), figures="hidden_code_drop, ngf")
+        content = read_content(tmp_path)
+        found = {(row["comparison"], row["figure"]) for row in content["rows"]}
+        assert found == {("t1w_cycle", "hidden_code_drop"), ("t2w", "ngf"), ("t1w", "ngf")}
+        assert [row["model"] for row in select(content, "rows", comparison="t2w")][-1] == "real"
+
+    def test_subjects_are_matched_by_name(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        run(write("a"), write("b", change=lambda metrics: metrics[::-1]))
+        assert {row["mean"] for row in read_content(tmp_path)["differences"]} == {0}
+
+    def test_a_session_that_looks_like_a_number_is_a_name(
+        self, write: Write, run: Callable[..., str]
+    ) -> None:
+        with pytest.raises(ValueError, match=r"a lacks phantom_sub-01 1 \(phantom\)"):
+            run(write("a", session="01"), write("b", session="1"))
+
+    def test_one_subject_has_no_interval_and_the_json_no_nan(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        run(write("a", [0.5]), write("b", [0.6]))
+        (row, *_) = read_content(tmp_path)["rows"]
+        assert (row["mean"], row["low"], row["high"]) == (0.5, None, None)
+        assert "NaN" not in (tmp_path / "out" / "comparison.json").read_text()
+
+
+class TestLabels:
+    def test_a_folders_name_is_its_label_unless_another_has_it(self) -> None:
+        assert name_folders([Path("runs/a"), Path("runs/b")]) == ["a", "b"]
+        paths = [Path("runs/a/evaluation"), Path("runs/b/evaluation")]
+        assert name_folders(paths) == ["a", "b"]
+        deep = [Path("runs/a/1/evaluation"), Path("runs/b/1/evaluation"), Path("old/evaluation")]
+        assert name_folders(deep) == ["runs/a/1", "runs/b/1", "old"]
+
+    def test_a_folder_inside_another_of_the_same_name_has_a_label_too(self) -> None:
+        nested = [Path("runs/evaluation"), Path("runs/a/evaluation")]
+        assert name_folders(nested) == ["runs/evaluation", "runs/a/evaluation"]
+
+    def test_one_folder_twice_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="named twice"):
+            name_folders([tmp_path / "a", tmp_path / "b" / ".." / "a"])
+
+    def test_several_models_of_a_folder_keep_their_names(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        run(write("a", models=["early", "late"]), write("b"))
+        rows = select(read_content(tmp_path), "rows", comparison="t2w", figure="ssim", kind="model")
+        assert [row["model"] for row in rows] == ["a: early", "a: late", "b"]
+        assert rows[1]["mean"] == pytest.approx(0.425)
+
+    def test_a_folder_named_like_a_trivial_row_is_told_apart(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        run(write("real"), write("b"))
+        rows = select(read_content(tmp_path), "rows", comparison="t2w", figure="ssim")
+        assert [row["model"] for row in rows] == ["real (model)", "b", "copy", "mean"]
+
+
+class TestOtherData:
+    def test_other_splits_datasets_and_subjects_are_named(
+        self, write: Write, run: Callable[..., str]
+    ) -> None:
+        other = write("b", SSIM[:7], split="validation", datasets=["ixi", "phantom"])
+        message = (
+            r"splits: a has test; b has validation\. datasets: a has phantom; b has ixi, phantom\. "
+            r"subjects: b lacks phantom_sub-08 \(phantom\)\. .*--common true"
+        )
+        with pytest.raises(ValueError, match=message):
+            run(write("a"), other, common="false")
+
+    def test_other_comparisons_are_named(self, write: Write, run: Callable[..., str]) -> None:
+        other = write("b", change=lambda rows: rows[rows["comparison"] != "t1w"])
+        with pytest.raises(ValueError, match="a has t1w, t1w_cycle, t2w; b has t1w_cycle, t2w"):
+            run(write("a"), other)
+
+    def test_long_lists_of_subjects_are_cut(self, write: Write, run: Callable[..., str]) -> None:
+        with pytest.raises(ValueError, match=r"sub-14 \(phantom\) and 6 more\."):
+            run(write("a", [0.5] * 20), write("b", [0.5] * 4))
+
+    def test_common_compares_the_subjects_that_all_have_and_counts_the_others(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        text = run(
+            write("a", SSIM[:6]), write("b", SSIM[2:], first=3, split="external"), common="true"
+        )
+        content = read_content(tmp_path)
+        assert {row["subjects"] for row in content["rows"]} == {4}
+        assert {row["mean"] for row in content["differences"]} == {0}
+        assert content["evaluations"][1]["left_out"] == {
+            "label": "b",
+            "subjects": 2,
+            "of_subjects": 6,
+            "sessions": 2,
+            "of_sessions": 6,
+        }
+        assert "b: split external of phantom, 6 subjects, 6 sessions; left out," in text
+        assert "The splits differ" in text
+
+    def test_common_drops_sessions_of_a_subject_that_stays(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        def add_session(rows: pd.DataFrame) -> pd.DataFrame:
+            again = rows.assign(session="ses-2", ssim=0.99)
+            return pd.concat([rows.assign(session="ses-1"), again])
+
+        run(write("a", session="ses-1"), write("b", change=add_session), common=True)
+        content = read_content(tmp_path)
+        assert {row["mean"] for row in content["differences"]} == {0}
+        left_out = content["evaluations"][1]["left_out"]
+        assert (left_out["subjects"], left_out["sessions"]) == (0, 8)
+
+    def test_without_a_common_subject_there_is_nothing_to_compare(
+        self, write: Write, run: Callable[..., str]
+    ) -> None:
+        with pytest.raises(ValueError, match="share no subject"):
+            run(write("a", SSIM[:2]), write("b", SSIM[:2], first=3), common="true")
+
+    def test_trivial_rows_that_differ_are_named_with_figure_and_subject(
+        self, write: Write, run: Callable[..., str]
+    ) -> None:
+        def shift(rows: pd.DataFrame) -> pd.DataFrame:
+            chosen = (rows["model"] == "copy") & (rows["subject_id"] == "phantom_sub-03")
+            rows.loc[chosen & (rows["comparison"] == "t1w"), "psnr"] += 0.01
+            return rows
+
+        message = r"phantom_sub-03 \(phantom\): psnr of t1w of the row 'copy' is 23 in a and 23.01"
+        with pytest.raises(ValueError, match=message):
+            run(write("a"), write("b", change=shift))
+
+    def test_a_trivial_row_that_one_folder_lacks_is_named(
+        self, write: Write, run: Callable[..., str]
+    ) -> None:
+        other = write("b", change=lambda rows: rows[rows["model"] != "mean"])
+        with pytest.raises(ValueError, match=r"the row 'mean' is 0.25 in a and absent in b"):
+            run(write("a"), other)
+
+    def test_rounding_of_trivial_rows_is_no_difference(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        def shift(rows: pd.DataFrame) -> pd.DataFrame:
+            return rows.assign(ssim=rows["ssim"] + 1e-6)
+
+        run(write("a"), write("b", change=shift))
+        assert len(select(read_content(tmp_path), "rows", model="copy")) == 4
+
+    def test_a_model_that_lacks_a_session_in_one_comparison_is_named(
+        self, write: Write, run: Callable[..., str]
+    ) -> None:
+        def drop(rows: pd.DataFrame) -> pd.DataFrame:
+            chosen = (rows["comparison"] == "t1w") & (rows["subject_id"] == "phantom_sub-02")
+            return rows[~(chosen & (rows["kind"] == "model"))]
+
+        with pytest.raises(ValueError, match=r"metrics.csv: no t1w of 'model' for phantom_sub-02"):
+            run(write("a"), write("b", change=drop))
+
+
+class TestBadFolders:
+    @pytest.mark.parametrize("name", ["metrics.csv", "summary.json"])
+    def test_a_missing_file_is_named(
+        self, write: Write, run: Callable[..., str], name: str
+    ) -> None:
+        folder = write("a")
+        (folder / name).unlink()
+        with pytest.raises(FileNotFoundError, match=rf"a/{name}: there is no such file"):
+            run(folder, write("b"))
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"format_version": 2}, "found format_version 2; expected 1"),
+            ({"paired": False}, "without registered pairs"),
+            (
+                {"change": lambda rows: rows.drop(columns="session")},
+                r"metrics.csv: .*lacks session",
+            ),
+            ({"change": lambda rows: rows[rows["kind"] != "model"]}, "no row of a model"),
+            (
+                {"change": lambda rows: rows.assign(ssim="high")},
+                "metrics.csv: found 'high' in ssim",
+            ),
+        ],
+    )
+    def test_what_cannot_be_compared_is_named(
+        self, write: Write, run: Callable[..., str], changes: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(ValueError, match=message):
+            run(write("a"), write("b", **changes))
+
+    def test_a_summary_that_is_no_json_is_named(
+        self, write: Write, run: Callable[..., str]
+    ) -> None:
+        folder = write("a")
+        (folder / "summary.json").write_text("{")
+        with pytest.raises(ValueError, match=r"summary.json: not JSON"):
+            run(folder, write("b"))
+
+    def test_a_figure_that_is_no_column_or_has_no_value_is_named(
+        self, write: Write, run: Callable[..., str]
+    ) -> None:
+        folders = [write(name, change=lambda rows: rows.assign(dice=None)) for name in "ab"]
+        with pytest.raises(ValueError, match=r"lacks fid; found model, kind"):
+            run(*folders, figures="ssim,fid")
+        with pytest.raises(ValueError, match="No evaluation has a value of dice"):
+            run(*folders, figures="ssim,dice")
+
+    def test_one_folder_is_not_enough(self, write: Write, run: Callable[..., str]) -> None:
+        with pytest.raises(ValueError, match="Found 1 evaluation folders; expected two"):
+            run(write("a"))
+
+    @pytest.mark.parametrize("options", [{"seed": "x"}, {"seed": "-1"}, {"figures": ","}])
+    def test_bad_options_are_named(self, run: Callable[..., str], options: dict[str, str]) -> None:
+        with pytest.raises(ValueError, match="whole number from 0"):
+            run(Path("a"), Path("b"), **options)
+
+
+class Outline(HTMLParser):
+    """Tags of a page, and those that stay open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+class TestFiles:
+    def test_the_page_is_whole_escaped_and_asks_for_nothing(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        run(write("a"), write("b<i>"))
+        page = (tmp_path / "out" / "comparison.html").read_text()
+        outline = Outline()
+        outline.feed(page)
+        assert outline.open == []
+        assert not {"script", "img", "i"} & {tag for tag, _ in outline.tags}
+        assert [attrs["href"] for _, attrs in outline.tags if "href" in attrs] == ["data:,"]
+        assert not re.search(r"https?:|@import|url\(", page)
+        assert "prefers-color-scheme: dark" in page
+        assert str(tmp_path) not in page
+
+    def test_table_page_and_csv_show_the_same_numbers(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        better = [value + gain for value, gain in zip(SSIM, GAINS, strict=True)]
+        text = run(write("a", better), write("b"))
+        page = unescape(re.sub(r"<[^>]*>", " ", (tmp_path / "out" / FILES[0]).read_text()))
+        low, high = bootstrap_interval(GAINS, seed=0)
+        row = f"a \N{MINUS SIGN} b +0.045 {low:+.3f} to {high:+.3f} .008 .008 8"
+        assert row in " ".join(text.split())
+        assert row in " ".join(page.split())
+        with (tmp_path / "out" / "comparison.csv").open(newline="") as file:
+            (found,) = (
+                each
+                for each in csv.DictReader(file)
+                if (each["kind"], each["comparison"], each["figure"])
+                == ("difference", "t2w", "ssim")
+            )
+        assert float(found["mean"]) == pytest.approx(0.045)
+        assert (float(found["low"]), float(found["p"])) == (pytest.approx(low), 2 / 2**8)
+        assert found["other"] == "b"
+
+    def test_an_earlier_comparison_is_replaced_only_when_asked(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        folders = write("a"), write("b")
+        kept = tmp_path / "out" / "notes.txt"
+        run(*folders)
+        kept.write_text("mine")
+        before = {path: path.read_bytes() for path in kept.parent.iterdir()}
+        with pytest.raises(FileExistsError, match=r"comparison.html.*--overwrite true"):
+            run(*folders, seed=1)
+        assert {path: path.read_bytes() for path in kept.parent.iterdir()} == before
+        run(*folders, seed=1, overwrite="true")
+        assert read_content(tmp_path)["seed"] == 1
+        assert kept.read_text() == "mine"
+
+    def test_one_file_of_an_earlier_comparison_is_enough_to_stop(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "comparison.csv").write_text("mine")
+        with pytest.raises(FileExistsError, match=r"comparison.csv: already there"):
+            run(write("a"), write("b"))
+
+    def test_a_write_that_fails_leaves_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls = []
+
+        def fail_second(handle: int) -> None:
+            calls.append(handle)
+            if len(calls) == 2:
+                raise OSError("disk full")
+
+        monkeypatch.setattr(os, "fsync", fail_second)
+        with pytest.raises(OSError, match="disk full"):
+            write_whole({tmp_path / "out" / "a": "1", tmp_path / "out" / "b": "2"})
+        assert list((tmp_path / "out").iterdir()) == []
+
+    def test_an_error_writes_nothing(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        with pytest.raises(ValueError, match="different data"):
+            run(write("a"), write("b", split="validation"))
+        assert not (tmp_path / "out").exists()
+
+
+class TestCommand:
+    def test_the_command_prints_the_table(
+        self,
+        tmp_path: Path,
+        write: Write,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        write("1e3", SSIM[:7])  # names that are numbers, and one figure, stay text
+        write("2", SSIM[:7])
+        monkeypatch.chdir(tmp_path)
+        options = ["--figures", "ssim", "--output", "out"]
+        monkeypatch.setattr(sys, "argv", ["compare", "1e3", "2", *options])
+        main()
+        printed = capsys.readouterr().out
+        assert "No p-value of 7 subjects" in printed
+        assert printed.endswith(f"Written: {', '.join(f'out/{name}' for name in FILES)}\n")
+        assert read_content(tmp_path)["rows"][0]["model"] == "1e3"
+
+    def test_an_error_is_one_clear_line(self, bundle_root: Path, tmp_path: Path) -> None:
+        command = [sys.executable, "-m", "scripts.compare", str(tmp_path), str(tmp_path / "none")]
+        done = subprocess.run(command, cwd=bundle_root, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr.splitlines() == [
+            f"error: {tmp_path}/summary.json: there is no such file; expected a folder that "
+            "`run evaluate` finished."
+        ]

@@ -64,7 +64,7 @@ demo-figure: demo-report demo-evaluation demo-inference demo-registration
 	    --synthetic $(SYNTHETIC)_desc-synthetic_T2w.nii.gz --label "simulated head, held out"
 
 # One thread each: two that share a core wait for each other most of the time.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test: setup  ## the tests, without those that take long
 	$(PYTEST)

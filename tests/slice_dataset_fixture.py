@@ -25,6 +25,7 @@ def write_slice_dataset(
     registered: bool = True,
     labelled: bool = False,
     first_seed: int = 0,
+    slices: int = SLICES,
 ) -> Path:
     """Write subjects sub-01, sub-02, ..., one a split.
 
@@ -35,12 +36,13 @@ def write_slice_dataset(
         registered: whether subjects with both have the T2w on the T1w's grid too.
         labelled: whether true tissues lie beside the T1w, as thresholds on it.
         first_seed: of the first subject's blobs; others follow.
+        slices: of each volume.
     """
     rows: list[dict[str, Any]] = []
     for number, split in enumerate(splits):
         subject = {"subject_id": f"blobs_sub-{number + 1:02}", "split": split}
         names = (contrasts or {}).get(number, CONTRASTS)
-        mask, t1w = draw_head(first_seed + number)
+        mask, t1w = draw_head(first_seed + number, slices)
         images = {"T1w": t1w, "T2w": np.where(mask, 1 - 0.8 * t1w, 0)}
         for name in names:
             rows += write_shard(folder, subject, name, "native", images[name], mask)
@@ -67,16 +69,16 @@ def write_description(folder: Path, *, format_version: int = 1) -> None:
     (folder / "dataset.json").write_text(json.dumps(description))
 
 
-def draw_head(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return an elliptic mask and intensities in [0, 1], both (SLICES, SIZE, SIZE)."""
+def draw_head(seed: int, slices: int = SLICES) -> tuple[np.ndarray, np.ndarray]:
+    """Return an elliptic mask and intensities in [0, 1], both (slices, SIZE, SIZE)."""
     rng = np.random.default_rng(seed)
     i, j = np.meshgrid(np.arange(SIZE) - 63.5, np.arange(SIZE) - 63.5, indexing="ij")
-    mask = np.repeat(((i / 40) ** 2 + (j / 50) ** 2 < 1)[None], SLICES, axis=0)
+    mask = np.repeat(((i / 40) ** 2 + (j / 50) ** 2 < 1)[None], slices, axis=0)
     image = np.full(mask.shape, 0.2)
     for _ in range(12):
         centre, width = rng.uniform(-35, 35, size=2), rng.uniform(5, 14)
         image += 0.5 * np.exp(-((i - centre[0]) ** 2 + (j - centre[1]) ** 2) / (2 * width**2))
-    image *= 1 + 0.02 * np.arange(SLICES)[:, None, None]
+    image *= 1 + 0.24 / slices * np.arange(slices)[:, None, None]
     return mask, np.where(mask, image.clip(0, 1), 0)
 
 

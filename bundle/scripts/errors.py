@@ -45,9 +45,7 @@ def _report(
     if OTHER_NETWORKS in str(cause) and isinstance(cause, RuntimeError):
         cause = ValueError(f"The model does not fit: {describe_mismatch(cause)}")
     if isinstance(cause, KeyboardInterrupt):
-        sys.stderr.write(
-            "\nInterrupted. A training goes on with --resume true.\n"
-        )
+        sys.stderr.write("\nInterrupted. A training goes on with --resume true.\n")
         return
     is_expected = isinstance(cause, EXPECTED)
     if not is_expected or os.environ.get("MONAI_DEBUG", "").lower() in ("1", "true"):

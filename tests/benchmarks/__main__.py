@@ -8,9 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bundle"))
 
-from tests.benchmarks import generator_passes
+from tests.benchmarks import evaluation, generator_passes
 
-BENCHMARKS = (generator_passes,)
+BENCHMARKS = (generator_passes, evaluation)
 COMMAND = "make bench"
 
 

@@ -124,11 +124,23 @@ class CycleGanEvaluator(Evaluator):
         return self.state.output
 
     @torch.no_grad()
-    def translate(self, real_t1w: Tensor, real_t2w: Tensor) -> Images:
-        """Return the images of `translate_cycles` on the device, without identity."""
+    def translate(self, real_t1w: Tensor, real_t2w: Tensor, *, target: str | None = None) -> Images:
+        """Return the images of `translate_cycles` on the device, without identity.
+
+        With a target, "t2w" or "t1w", only those of the way to it and back.
+        """
         t1w, t2w = (image.to(self.state.device) for image in (real_t1w, real_t2w))
+        if target is not None:
+            return self._translate_one_way(t1w, t2w, target)
         with autocast(self.state.device, self.precision):
             return translate_cycles(self.generators, t1w, t2w, with_identity=False)
+
+    def _translate_one_way(self, t1w: Tensor, t2w: Tensor, target: str) -> Images:
+        images = {"real_t1w": t1w, "real_t2w": t2w}
+        source = {"t2w": "t1w", "t1w": "t2w"}[target]
+        fake = self.apply(f"{source}_to_{target}", images[f"real_{source}"])
+        cycle = self.apply(f"{target}_to_{source}", fake)
+        return images | {f"fake_{target}": fake, f"reconstructed_{source}": cycle}
 
     @torch.no_grad()
     def apply(self, direction: str, images: Tensor) -> Tensor:

@@ -48,13 +48,14 @@ class SessionTranslator:
     def __len__(self) -> int:
         return len(self.sessions)
 
-    def __getitem__(self, number: int) -> SessionVolume:
+    def translate(self, number: int, *, target: str | None = None) -> SessionVolume:
+        """Translate one session for all figures, or only the way to a target, "t2w" or "t1w"."""
         return translate_session(
             self.evaluator,
             self.sessions[number],
             batch_size=self.settings.batch_size,
-            hidden_code_sigma=self.settings.hidden_code_sigma,
-            seed=self.settings.seed,
+            hidden_codes=self.settings.hidden_codes if target is None else None,
+            target=target,
         )
 
 
@@ -77,7 +78,7 @@ def measure_sessions(
     numbers = tqdm(range(len(translator)), desc="evaluation", unit="session")
     for number in numbers:
         of_session, of_slices = measure_session(
-            translator[number],
+            translator.translate(number),
             label=label,
             fits=fits,
             segmenters=segmenters,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from scripts.evaluation.checkerboard import checkerboard_ratio
 from scripts.evaluation.evaluator import COMPARISONS
+from scripts.evaluation.hidden_codes import HiddenCodeTest
 from scripts.evaluation.metrics import masked_ssim
 from scripts.evaluation.multiscale import ms_ssim
 from scripts.evaluation.segmenter import measure_dice
@@ -36,14 +37,14 @@ class FigureSettings:
         batch_size: slices that are translated together.
         edge: gradient below which an edge counts little, see `gradient_agreement`.
         stride: of the decoder, in pixels, see `checkerboard_ratio`.
-        hidden_code_sigma: of the noise of `reconstruct_with_noise`.
+        hidden_codes: the test for them.
         seed: of everything random.
     """
 
     batch_size: int
     edge: float
     stride: int
-    hidden_code_sigma: float
+    hidden_codes: HiddenCodeTest
     seed: int
 
 
@@ -99,6 +100,7 @@ def measure_session(
         Rows of the session (one a prediction) and of its slices.
     """
     rows, slice_rows = [], []
+    classes = classify_tissues(volume.images["real_t1w"], volume.mask, volume.labels)
     for comparison, (_, target) in COMPARISONS.items():
         for each in list_predictions(volume, comparison, label=label, fit=fits.get(comparison)):
             keys = _make_keys(volume, each, comparison)
@@ -109,10 +111,12 @@ def measure_session(
                 figures |= pool_slices(by_slice, volume.images[target], volume.mask)
                 figures["ms_ssim"] = ms_ssim(each.image, volume.images[target])
             if comparison in DIRECTIONS:
-                figures |= measure_structure(volume, each.image, comparison, settings)
+                figures |= measure_structure(volume, each.image, comparison, classes, settings)
                 figures |= _measure_dice(volume, each.image, segmenters.get(comparison))
             else:
-                figures["hidden_code_drop"] = measure_hidden_code_drop(volume, comparison)
+                figures["hidden_code_drop"] = measure_hidden_code_drop(
+                    volume, comparison, step=settings.hidden_codes.slice_step
+                )
             rows.append(keys | figures)
     return rows, slice_rows
 
@@ -160,11 +164,22 @@ def _list_slices(volume: SessionVolume, by_slice: Mapping[str, Tensor], keys: Ro
 
 
 def measure_structure(
-    volume: SessionVolume, image: Tensor, comparison: str, settings: FigureSettings
+    volume: SessionVolume,
+    image: Tensor,
+    comparison: str,
+    classes: Tensor,
+    settings: FigureSettings,
 ) -> dict[str, float]:
-    """Figures that ask whether anatomy is kept, not whether pixels agree."""
+    """Figures that ask whether anatomy is kept, not whether pixels agree.
+
+    Args:
+        volume: the session.
+        image: that is measured, (slices, 1, height, width) in [0, 1].
+        comparison: "t2w" or "t1w".
+        classes: tissues, see `classify_tissues`.
+        settings: of the figures.
+    """
     source, target = (volume.images[key] for key in DIRECTIONS[comparison])
-    classes = classify_tissues(volume.images["real_t1w"], volume.mask, volume.labels)
     indices = volume.slice_indices
     return {
         "ngf": gradient_agreement(source, image, volume.mask, edge=settings.edge),
@@ -182,11 +197,12 @@ def _measure_dice(
     return {"dice": measure_dice(segmenter, image, volume.labels, volume.mask)}
 
 
-def measure_hidden_code_drop(volume: SessionVolume, comparison: str) -> float:
-    """SSIM of the cycle that is lost when noise is added to the synthetic image."""
+def measure_hidden_code_drop(volume: SessionVolume, comparison: str, *, step: int) -> float:
+    """SSIM of the cycle, in every so many slices, that noise in the synthetic image costs."""
     name, target = COMPARISONS[comparison]
+    real, mask = volume.images[target][::step], volume.mask[::step]
     clean, noisy = (
-        masked_ssim(volume.images[key], volume.images[target], volume.mask, data_range=1.0)
-        for key in (name, f"noisy_{name}")
+        masked_ssim(image, real, mask, data_range=1.0)
+        for image in (volume.images[name][::step], volume.images[f"noisy_{name}"])
     )
     return clean - noisy

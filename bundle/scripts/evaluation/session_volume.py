@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from scripts.datasets import EvaluationSlices, read_labels
 from scripts.evaluation.evaluator import CycleGanEvaluator, select_centre, to_unit_range
-from scripts.evaluation.hidden_codes import reconstruct_with_noise
+from scripts.evaluation.hidden_codes import HiddenCodeTest, reconstruct_with_noise
 from scripts.slice_tables import SlicePair
 
 
@@ -27,8 +27,8 @@ class SessionVolume:
         subject_id: unique across datasets.
         session: "" where there is none.
         slice_indices: in the source volume.
-        images: `real_`, `fake_`, `reconstructed_` and `noisy_reconstructed_` `t1w` and `t2w`,
-            each (slices, 1, height, width) in [0, 1], 0 outside the mask.
+        images: `real_`, `fake_` and `reconstructed_` `t1w` and `t2w`, each (slices, 1, height,
+            width) in [0, 1], 0 outside the mask; and `noisy_reconstructed_` of some slices.
         mask: of the same shape, boolean.
         labels: true tissues of the same shape (1 cerebrospinal fluid, 2 grey, 3 white matter, 0
             other); None where they are not known.
@@ -56,45 +56,48 @@ def translate_session(
     pairs: Sequence[SlicePair],
     *,
     batch_size: int,
-    hidden_code_sigma: float,
-    seed: int,
+    hidden_codes: HiddenCodeTest | None,
+    target: str | None = None,
 ) -> SessionVolume:
-    """Translate one session both ways and back.
+    """Translate one session both ways and back, or one way and back.
 
     Args:
         evaluator: holds the generators.
         pairs: of one session, in slice order.
         batch_size: slices that are translated together.
-        hidden_code_sigma: see `reconstruct_with_noise`.
-        seed: of that noise.
+        hidden_codes: which slices are translated back with noise too; None for none.
+        target: "t2w" or "t1w" for the images of that way only.
 
     Raises:
         ValueError: the mask is empty, or a prediction is not a finite number.
     """
-    first = pairs[0].t1w
+    head = pairs[0].t1w
     loader = DataLoader(EvaluationSlices(list(pairs)), batch_size=batch_size)
     parts: dict[str, list[Tensor]] = {}
-    for batch in loader:
-        images = evaluator.translate(batch["t1w"], batch["t2w"])
-        images |= reconstruct_with_noise(evaluator, images, sigma=hidden_code_sigma, seed=seed)
-        for name, image in _to_cpu(images, batch["mask"]):
+    for number, batch in enumerate(loader):
+        images = evaluator.translate(batch["t1w"], batch["t2w"], target=target)
+        shown = dict(_to_cpu(images, batch["mask"])) | {"mask": batch["mask"]}
+        first = number * batch_size
+        if hidden_codes and (rows := hidden_codes.select_rows(first, len(batch["mask"]))):
+            noisy = reconstruct_with_noise(evaluator, images, hidden_codes, rows=rows)
+            shown |= _to_cpu(noisy, batch["mask"][rows])
+        for name, image in shown.items():
             parts.setdefault(name, []).append(image)
     volumes = {name: torch.cat(images) for name, images in parts.items()}
-    _check_volumes(volumes, first.subject_id)
+    _check_volumes(volumes, head.subject_id)
     return SessionVolume(
-        dataset=first.dataset,
-        subject_id=first.subject_id,
-        session=first.session,
+        dataset=head.dataset,
+        subject_id=head.subject_id,
+        session=head.session,
         slice_indices=tuple(pair.t1w.slice_index for pair in pairs),
         mask=volumes.pop("mask").bool(),
         images=volumes,
         labels=read_labels([pair.t1w for pair in pairs]),
-        shard=Path(first.shard),
+        shard=Path(head.shard),
     )
 
 
 def _to_cpu(images: dict[str, Tensor], mask: Tensor) -> Iterator[tuple[str, Tensor]]:
-    yield "mask", mask
     for name, image in images.items():
         yield name, to_unit_range(select_centre(image)).float().cpu().where(mask, 0.0)
 

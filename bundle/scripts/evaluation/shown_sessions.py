@@ -74,27 +74,28 @@ def save_shown(
     Returns:
         What the report needs of each: why it is shown, and its files relative to the folder.
     """
-    entries = []
-    for shown in select_shown(sessions):
-        volume = translator[shown.number]
-        files = {}
-        for name, image in _list_volumes(volume, shown.comparison):
-            path = Path("volumes") / f"{shown.comparison}_{shown.rank}_{name}.nii.gz"
-            write_atomically(_make_nifti(volume, image), folder / path)
-            files[name] = path.as_posix()
-        entries.append(
-            {
-                "comparison": shown.comparison,
-                "rank": shown.rank,
-                "dataset": volume.dataset,
-                "subject_id": volume.subject_id,
-                "session": volume.session,
-                "figure": SHOWN_FIGURE,
-                "value": shown.value,
-                "files": files,
-            }
-        )
-    return entries
+    return [
+        _save_one(translator.translate(shown.number, target=shown.comparison), shown, folder)
+        for shown in select_shown(sessions)
+    ]
+
+
+def _save_one(volume: SessionVolume, shown: ShownSession, folder: Path) -> dict[str, Any]:
+    files = {}
+    for name, image in _list_volumes(volume, shown.comparison):
+        path = Path("volumes") / f"{shown.comparison}_{shown.rank}_{name}.nii.gz"
+        write_atomically(_make_nifti(volume, image), folder / path)
+        files[name] = path.as_posix()
+    return {
+        "comparison": shown.comparison,
+        "rank": shown.rank,
+        "dataset": volume.dataset,
+        "subject_id": volume.subject_id,
+        "session": volume.session,
+        "figure": SHOWN_FIGURE,
+        "value": shown.value,
+        "files": files,
+    }
 
 
 def _list_volumes(volume: SessionVolume, comparison: str) -> Iterator[tuple[str, Tensor]]:

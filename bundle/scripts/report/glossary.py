@@ -99,8 +99,8 @@ QUANTITIES = (
     Quantity(
         "ngf",
         "Structure (NGF)",
-        "Do edges of source and image run alike? Agreement of their gradient fields; copying is "
-        "best at this, so it says nothing of the contrast.",
+        "Do edges of source and image run alike? Agreement of their gradient fields. Compare with "
+        "the rows of the real image and of copying: in practice they are the ceiling.",
         "higher",
         "1",
     ),

@@ -41,7 +41,7 @@ demo-training: demo-data
 
 demo-evaluation: demo-training
 	$(RUN) evaluate --config_file "['configs/train.json','configs/demo.json','configs/evaluate.json']" \
-	    --dataset_dir $(DEMO)/data --output_dir $(DEMO)/run --segmenter_steps 60 --unpaired_slices 64
+	    --dataset_dir $(DEMO)/data --output_dir $(DEMO)/run --segmenter_steps 40 --unpaired_slices 32
 
 # Of one held-out subject: a synthetic T2w, and its real one on the T1w's grid beside it.
 SUBJECT = $(shell awk -F'\t' '$$4 == "test" { sub("phantom_", "", $$1); print $$1; exit }' \

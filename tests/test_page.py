@@ -230,7 +230,8 @@ DIFFERENCE = {"mean": 0.1, "low": 0.05, "high": 0.15, "p": 0.004, "p_holm": 0.00
         ({"low": None, "high": None}, [0.1] * 10, "same"),
         ({"p": None, "p_holm": None, "subjects": 3}, [0.1] * 3, "better"),
         ({"p": None, "p_holm": None, "subjects": 3}, [0.1, 0.2, 0.0], "same"),
-        ({"p": None, "p_holm": None, "subjects": 1}, [0.1], "same"),
+        ({"p": None, "p_holm": None, "subjects": 1}, [0.1], "above"),
+        ({"p": None, "p_holm": None, "subjects": 1, "mean": -0.1}, [-0.1], "below"),
         ({}, [0.1] * 9 + [-0.1], "better"),
     ],
 )
@@ -316,7 +317,7 @@ def test_an_evaluation_of_unknown_registration_and_one_session_is_described(tmp_
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     page = write_page(tmp_path).read_text()
     assert "mutual information, T2w registered to T1w not known" in read_text(page)
-    assert "Not distinguishable from copying the input, the mean" in read_text(page)
+    assert "On this one subject better than copying the input, the mean" in read_text(page)
     session = read_viewer(page)["sessions"][0]
     assert session["label"] == "T1w → T2w, the only session, SSIM 0.620: heads_sub-03"
 

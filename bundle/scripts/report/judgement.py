@@ -36,19 +36,23 @@ def pivot_subjects(metrics: pd.DataFrame, comparison: str, figure: str) -> pd.Da
 def judge(difference: Mapping[str, Any], gains: Sequence[float], *, smallest_for_p: int) -> str:
     """Say "better", "worse" or "same" of a difference whose positive values are good.
 
+    Of one subject only "above" or "below" is said, which claims nothing beyond it.
+
     The interval must not hold 0, and the p-value must be small where there is one. Intervals of a
     few subjects are too narrow (those of three hold the true mean in about three of four cases,
-    see `statistics.bootstrap_interval`), so all of them must agree too; one subject says nothing.
+    see `statistics.bootstrap_interval`), so all of them must agree too.
 
     Args:
         difference: entry of `differences`.
         gains: the difference of each subject.
         smallest_for_p: subjects from which p-values are claimed.
     """
+    if difference["subjects"] == 1 and difference["mean"] != 0:
+        return "above" if difference["mean"] > 0 else "below"
     low, high = difference["low"], difference["high"]
     p = read_p(difference)
     unsure = p is not None and p >= SIGNIFICANCE
-    if unsure or is_missing(low) or is_missing(high) or difference["subjects"] < 2:
+    if unsure or is_missing(low) or is_missing(high):
         return "same"
     few = difference["subjects"] < smallest_for_p
     if low > 0 and not (few and min(gains, default=0) <= 0):

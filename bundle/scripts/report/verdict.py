@@ -26,7 +26,13 @@ from scripts.report.judgement import (
     read_p,
 )
 
-PHRASES = {"better": "better than", "worse": "worse than", "same": "not distinguishable from"}
+PHRASES = {
+    "better": "better than",
+    "above": "on this one subject better than",
+    "worse": "worse than",
+    "below": "on this one subject worse than",
+    "same": "not distinguishable from",
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Line:
     """The comparison with one trivial row.
 
     Attributes:
-        word: "better", "worse" or "same".
+        word: see `judge`.
         phrase: such as "Better than copying the input".
         details: sentences with figures: SSIM, then PSNR where it was compared.
         warning: what SSIM and PSNR disagree about, "" where they agree.
@@ -143,9 +149,12 @@ def _describe(
     )
     model, other = (format_number(value, quantity.decimals) for value in pairs.mean())
     unit = f" {quantity.unit}" if quantity.unit else ""
+    sentence = f"{quantity.label} {model} against {other}: {mean}{unit}"
+    if difference["subjects"] == 1:
+        return f"{sentence}."
     p = read_p(difference)
     return (
-        f"{quantity.label} {model} against {other}: {mean}{unit} (95 % interval {low} to {high}), "
+        f"{sentence} (95 % interval {low} to {high}), "
         f"{_count(gains)}{'; ' + format_p(p) if p is not None else ''}."
     )
 
@@ -186,8 +195,10 @@ def _caution(summary: Mapping[str, Any]) -> str:
     subjects, smallest = summary["subjects"], summary["smallest_for_p"]
     if subjects >= smallest:
         return ""
+    if subjects == 1:
+        return "Only 1 subject: this shows that it works or does not, and claims nothing beyond it."
     return (
-        f"Only {subjects} subject{'s' * (subjects != 1)}: with fewer than {smallest} no p-value "
+        f"Only {subjects} subjects: with fewer than {smallest} no p-value "
         "can fall below .01, so none is claimed, and intervals are narrower than they should be. "
         "A difference counts only where all subjects agree. Each of them is listed below."
     )

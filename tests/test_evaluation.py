@@ -206,6 +206,23 @@ def test_images_that_were_trained_on_are_refused_by_content(
     check_unseen(str(unseen), split="test", training_dir=str(run[0]))
 
 
+def test_black_slices_that_all_heads_share_are_no_leak(
+    run: tuple[Path, Path], tmp_path: Path
+) -> None:
+    other = write_slice_dataset(tmp_path / "other", splits=("test",), first_seed=90)
+    paths = run[0] / "slices.parquet", other / "slices.parquet"
+    seen, evaluated = (pd.read_parquet(path) for path in paths)
+    unused = seen[(seen["split"] == "train") & ~seen["train"]].index[0]
+    evaluated.loc[0, "sha256"] = seen.loc[unused, "sha256"]
+    evaluated.to_parquet(paths[1])
+    check_unseen(str(other), split="test", training_dir=str(run[0]))
+    used = seen[(seen["split"] == "train") & seen["train"]].index[0]
+    evaluated.loc[0, "sha256"] = seen.loc[used, "sha256"]
+    evaluated.to_parquet(paths[1])
+    with pytest.raises(ValueError, match="blobs_sub-01"):
+        check_unseen(str(other), split="test", training_dir=str(run[0]))
+
+
 def test_a_checkpoint_of_other_sizes_is_named(run: tuple[Path, Path]) -> None:
     with pytest.raises(RuntimeError) as error:
         evaluate(*run, features=8)

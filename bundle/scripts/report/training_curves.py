@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ def load_scalars(event_dir: str | PathLike[str]) -> dict[str, npt.NDArray[np.flo
     """
     if not list(Path(event_dir).glob("*tfevents*")):
         raise FileNotFoundError(f"{event_dir}: no TensorBoard event files; train a model first")
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it reports every file that it opens
     accumulator = EventAccumulator(str(event_dir), size_guidance={"scalars": 0})  # 0: keep all
     accumulator.Reload()
     tags = accumulator.Tags()["scalars"]

@@ -100,7 +100,7 @@ QUANTITIES = (
         "ngf",
         "Structure (NGF)",
         "Do edges of source and image run alike? Agreement of their gradient fields. Compare with "
-        "the rows of the real image and of copying: in practice they are the ceiling.",
+        "the rows of the real image and of copying: 1 is out of reach for smooth images.",
         "higher",
         "1",
     ),
@@ -169,7 +169,8 @@ QUANTITIES = (
         "sliced_wasserstein",
         "Sliced Wasserstein",
         "Distance between patches of synthetic and of real images, which need not show the "
-        "same people. The real row is what two halves of the real images differ by.",
+        "same people. A real row, where there are subjects for it, is what two halves of the real "
+        "images differ by.",
         "lower",
         "the real row's",
         decimals=4,

@@ -196,7 +196,7 @@ def _caution(summary: Mapping[str, Any]) -> str:
     if subjects >= smallest:
         return ""
     if subjects == 1:
-        return "Only 1 subject: there are no intervals and no p-values, and nothing is claimed beyond it."
+        return "Only 1 subject: no intervals, no p-values, and nothing is claimed beyond it."
     return (
         f"Only {subjects} subjects: with fewer than {smallest} no p-value "
         "can fall below .01, so none is claimed, and intervals are narrower than they should be. "

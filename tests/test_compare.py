@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import subprocess
 import sys
@@ -16,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from scripts.compare import FILES, compare, main, write_whole
-from scripts.evaluation.evaluation_folders import name_folders
+from scripts.compare import FILES, compare, main
+from scripts.evaluation.evaluation_folders import name_paths
 from scripts.evaluation.statistics import bootstrap_interval
 
 SSIM = (0.50, 0.52, 0.55, 0.47, 0.61, 0.58, 0.44, 0.53)  # of eight subjects
@@ -166,19 +165,19 @@ class TestNumbers:
 
 class TestLabels:
     def test_a_folders_name_is_its_label_unless_another_has_it(self) -> None:
-        assert name_folders([Path("runs/a"), Path("runs/b")]) == ["a", "b"]
+        assert name_paths([Path("runs/a"), Path("runs/b")]) == ["a", "b"]
         paths = [Path("runs/a/evaluation"), Path("runs/b/evaluation")]
-        assert name_folders(paths) == ["a", "b"]
+        assert name_paths(paths) == ["a", "b"]
         deep = [Path("runs/a/1/evaluation"), Path("runs/b/1/evaluation"), Path("old/evaluation")]
-        assert name_folders(deep) == ["runs/a/1", "runs/b/1", "old"]
+        assert name_paths(deep) == ["runs/a/1", "runs/b/1", "old"]
 
     def test_a_folder_inside_another_of_the_same_name_has_a_label_too(self) -> None:
         nested = [Path("runs/evaluation"), Path("runs/a/evaluation")]
-        assert name_folders(nested) == ["runs/evaluation", "runs/a/evaluation"]
+        assert name_paths(nested) == ["runs/evaluation", "runs/a/evaluation"]
 
     def test_one_folder_twice_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="named twice"):
-            name_folders([tmp_path / "a", tmp_path / "b" / ".." / "a"])
+            name_paths([tmp_path / "a", tmp_path / "b" / ".." / "a"])
 
     def test_several_models_of_a_folder_keep_their_names(
         self, tmp_path: Path, write: Write, run: Callable[..., str]
@@ -428,21 +427,6 @@ class TestFiles:
         (tmp_path / "out" / "comparison.csv").write_text("mine")
         with pytest.raises(FileExistsError, match=r"comparison.csv: already there"):
             run(write("a"), write("b"))
-
-    def test_a_write_that_fails_leaves_nothing(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        calls = []
-
-        def fail_second(handle: int) -> None:
-            calls.append(handle)
-            if len(calls) == 2:
-                raise OSError("disk full")
-
-        monkeypatch.setattr(os, "fsync", fail_second)
-        with pytest.raises(OSError, match="disk full"):
-            write_whole({tmp_path / "out" / "a": "1", tmp_path / "out" / "b": "2"})
-        assert list((tmp_path / "out").iterdir()) == []
 
     def test_an_error_writes_nothing(
         self, tmp_path: Path, write: Write, run: Callable[..., str]

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from scripts.checkpoints import list_checkpoints
-from scripts.evaluation.candidates import find_candidates, make_labels
+from scripts.evaluation.candidates import find_candidates
 from scripts.evaluation.leakage import check_unseen
 from scripts.evaluation.metrics import masked_psnr, masked_ssim
 
@@ -280,10 +280,14 @@ def test_a_mask_of_zeros_and_another_grid_are_named(
     assert "sub-01" in find_error(error) and words in find_error(error)
 
 
-def test_labels_are_as_short_as_tells_them_apart() -> None:
-    paths = [Path("/runs/a/model"), Path("/runs/b/model")]
-    assert make_labels(paths) == ["a/model", "b/model"]
-    assert make_labels([Path("/runs/a/checkpoint_1.pt")]) == ["checkpoint_1"]
+def test_candidates_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:
+    paths = [tmp_path / run / "checkpoint_00000005.pt" for run in ("a.v1", "a.v2")]
+    for path in paths:
+        path.parent.mkdir()
+        path.touch()
+    found = find_candidates(",".join(map(str, paths)))
+    assert [each.label for each in found] == ["a.v1", "a.v2"]
+    assert [each.label for each in find_candidates([str(paths[0])])] == ["checkpoint_00000005"]
 
 
 def test_no_model_is_an_error_that_says_what_is_expected(tmp_path: Path) -> None:

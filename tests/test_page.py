@@ -19,11 +19,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 from matplotlib import image as mpl_image
+from scripts.evaluation.evaluation_folders import load_summary
 from scripts.report.cells import number_cell
 from scripts.report.figures import compute_correlation, select_bars, shorten
 from scripts.report.glossary import format_number, format_p
 from scripts.report.judgement import judge
-from scripts.report.page import VIEWER, load_metrics, load_summary, write_page
+from scripts.report.page import VIEWER, load_metrics, write_page
 from scripts.report.provenance import describe_openings, format_time
 from scripts.report.verdict import Verdict, make_verdicts
 from scripts.report.volumes import format_picture, load_shown, make_pictures
@@ -426,7 +427,7 @@ def test_training_curves_are_shown_where_event_files_exist(
 
 
 def test_a_folder_that_is_no_evaluation_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"summary\.json: no such file\. Evaluate a model"):
+    with pytest.raises(FileNotFoundError, match=r"summary\.json: there is no such file; .*`run evaluate` finished"):
         write_page(tmp_path)
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     summary = json.loads((copy / "summary.json").read_text())

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,31 +12,17 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
+from scripts.whole_files import open_whole
+
 logger = logging.getLogger(__name__)
 
 DAMAGED = (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, RuntimeError)
-UNFINISHED = ".unfinished-"  # prefix of files that a killed save leaves behind
 
 
 def save_whole(content: Any, path: Path) -> None:
     """Save for `torch.load(weights_only=True)`; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name survives a power cut too
-    finally:
-        os.close(folder)
+    with open_whole(path) as file:
+        torch.save(content, file)
 
 
 def list_checkpoints(output_dir: str | Path) -> list[Path]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import fire
@@ -20,6 +17,7 @@ from scripts.evaluation.evaluation_folders import (
 )
 from scripts.evaluation.side_by_side import compare_evaluations
 from scripts.report.comparison_page import format_csv, format_text, render_page
+from scripts.whole_files import write_text
 
 FILES = ("comparison.html", "comparison.csv", "comparison.json")
 
@@ -62,7 +60,8 @@ def compare(
     content = compare_evaluations(evaluations, left_out, figures=names, seed=int(seed))
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     pages = (render_page(content), format_csv(content), text)
-    write_whole(dict(zip(paths, pages, strict=True)))
+    for path, page in zip(paths, pages, strict=True):
+        write_text(path, page)
     return f"{format_text(content)}\n\nWritten: {', '.join(map(str, paths))}"
 
 
@@ -73,26 +72,6 @@ def _check_absent(paths: list[Path], *, overwrite: bool) -> None:
             f"{', '.join(existing)}: already there. Choose another --output, or pass "
             "--overwrite true."
         )
-
-
-def write_whole(contents: Mapping[Path, str]) -> None:
-    """Write files that appear only when all of them are on the disk."""
-    temporary: dict[Path, Path] = {}
-    try:
-        for path, content in contents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".unfinished-", dir=path.parent)
-            temporary[path] = Path(name)
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        for path, written in temporary.items():
-            written.chmod(0o644)
-            written.replace(path)
-    finally:
-        for written in temporary.values():
-            written.unlink(missing_ok=True)
 
 
 def main() -> None:

@@ -15,7 +15,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from scripts.sampling import assign_sides, draw_position
-from scripts.slice_tables import SliceImage, SlicePair, list_images, load_pairs, read_slices
+from scripts.slice_tables import (
+    SliceImage,
+    SlicePair,
+    list_images,
+    load_training_pairs,
+    read_slices,
+)
 
 LARGEST_VALUE = 65535  # of a shard, stands for intensity 1
 OPEN_SHARDS = 128  # files; images and masks together stay below the usual limit of 1024
@@ -107,14 +113,7 @@ def load_training_slices(
 
 
 def _load_paired(dataset_dir: str, **channels: Any) -> TrainingSlices:
-    pairs = load_pairs(
-        dataset_dir,
-        split="train",
-        training_slices=True,
-        max_subjects=None,
-        slice_step=1,
-        **channels,
-    )
+    pairs = load_training_pairs(dataset_dir, **channels)
     if not pairs:
         raise ValueError(
             f"{dataset_dir}: no T1w slice of the training split has a registered T2w, which "

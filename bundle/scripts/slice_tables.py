@@ -186,6 +186,25 @@ def load_pairs(
     return [SlicePair(images[t1w], images[t2w]) for t1w, t2w in numbers]
 
 
+def load_training_pairs(
+    dataset_dir: str,
+    *,
+    max_subjects: int | None = None,
+    slices: int = 1,
+    slice_distance_mm: float = 0.0,
+) -> list[SlicePair]:
+    """List the pairs that train, by `load_pairs`; single slices unless asked for neighbours."""
+    return load_pairs(
+        dataset_dir,
+        split="train",
+        training_slices=True,
+        max_subjects=max_subjects,
+        slice_step=1,
+        slices=slices,
+        slice_distance_mm=slice_distance_mm,
+    )
+
+
 def _choose_subjects(table: pd.DataFrame, max_subjects: int | None) -> pd.DataFrame:
     paired = table.loc[table["space"] == "T1w", "subject_id"].unique()
     ranked = sorted(paired, key=lambda name: hashlib.sha256(name.encode()).hexdigest())

@@ -11,6 +11,7 @@ from pathlib import Path
 from scripts.checkpoints import DAMAGED, list_checkpoints, load_checkpoint
 from scripts.ema import MovingAverage
 from scripts.errors import describe_mismatch
+from scripts.evaluation.evaluation_folders import name_paths
 from scripts.shipped_models import MODEL_FILES, load_models
 
 
@@ -48,7 +49,8 @@ def find_candidates(paths: str | Sequence[str]) -> list[Candidate]:
     parts = paths.split(",") if isinstance(paths, str) else paths
     found = [path for part in parts for path in _expand(str(part).strip())]
     unique = list(dict.fromkeys(path.resolve() for path in found))
-    return [Candidate(label, path) for label, path in zip(make_labels(unique), unique, strict=True)]
+    labels = name_paths([path.with_suffix("") if path.is_file() else path for path in unique])
+    return [Candidate(label, path) for label, path in zip(labels, unique, strict=True)]
 
 
 def _expand(part: str) -> list[Path]:
@@ -65,16 +67,6 @@ def _expand(part: str) -> list[Path]:
             "others with --models_dir or --candidates."
         )
     return found
-
-
-def make_labels(paths: Sequence[Path]) -> list[str]:
-    """Name each path by as few of its last parts as tell all of them apart."""
-    longest = max((len(path.parts) for path in paths), default=0)
-    for length in range(1, longest + 1):
-        labels = ["/".join(path.with_suffix("").parts[-length:]) for path in paths]
-        if len(set(labels)) == len(labels):
-            return labels
-    return [str(path) for path in paths]
 
 
 def load_candidate(candidate: Candidate, averages: Mapping[str, MovingAverage]) -> None:

@@ -91,13 +91,13 @@ def load_evaluations(folders: Sequence[Path], *, figures: Sequence[str]) -> list
         raise ValueError(f"Found {len(folders)} evaluation folders; expected two or more.")
     return [
         _load_evaluation(folder, label, figures)
-        for folder, label in zip(folders, name_folders(folders), strict=True)
+        for folder, label in zip(folders, name_paths(folders), strict=True)
     ]
 
 
-def name_folders(folders: Sequence[Path]) -> list[str]:
-    """Name folders by their names; if these are not unique, by what their paths do not share."""
-    paths = [folder.resolve() for folder in folders]
+def name_paths(paths: Sequence[Path]) -> list[str]:
+    """Name paths by their last parts; if these are not unique, by what their paths do not share."""
+    paths = [path.resolve() for path in paths]
     for path in paths:
         if paths.count(path) > 1:
             raise ValueError(f"{path}: named twice; expected different evaluations.")
@@ -117,15 +117,16 @@ def _count_shared(paths: Sequence[tuple[str, ...]]) -> int:
 
 
 def _load_evaluation(folder: Path, label: str, figures: Sequence[str]) -> Evaluation:
-    summary = _read_summary(_find(folder, "summary.json"))
+    summary = load_summary(folder)
     if not summary["paired"]:
         raise ValueError(f"{folder}: an evaluation without registered pairs; nothing to compare.")
-    table = _read_metrics(_find(folder, "metrics.csv"), figures)
+    table = _read_metrics(find_file(folder, "metrics.csv"), figures)
     datasets = tuple(sorted(summary["datasets"]))
     return Evaluation(label, str(summary["split"]), datasets, table)
 
 
-def _find(folder: Path, name: str) -> Path:
+def find_file(folder: Path, name: str) -> Path:
+    """Path of a file of an evaluation; FileNotFoundError where it is missing."""
     path = folder / name
     if not path.is_file():
         raise FileNotFoundError(
@@ -134,7 +135,9 @@ def _find(folder: Path, name: str) -> Path:
     return path
 
 
-def _read_summary(path: Path) -> dict[str, Any]:
+def load_summary(folder: Path) -> dict[str, Any]:
+    """Read `summary.json` of an evaluation of this version."""
+    path = find_file(folder, "summary.json")
     try:
         summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,6 +40,15 @@ def check_labels(table: pd.DataFrame, labels: Sequence[str]) -> None:
     unknown = [label for label in labels if label not in known]
     if unknown:
         raise ValueError(f"There is no model {', '.join(unknown)}; found {', '.join(known)}.")
+
+
+def without_nan(value: Any) -> Any:
+    """A copy as JSON has it: null for NaN and infinity, also within lists and dicts."""
+    if isinstance(value, dict):
+        return {name: without_nan(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def name_session(dataset: str, subject_id: str, session: str) -> str:

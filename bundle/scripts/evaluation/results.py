@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from scripts.evaluation.evaluation_folders import FORMAT_VERSION
+from scripts.evaluation.figure_tables import without_nan
 from scripts.evaluation.measured import Measured, SessionTranslator
 from scripts.evaluation.measurement import FIGURES
 from scripts.evaluation.ranking import Choice
@@ -20,10 +20,10 @@ from scripts.evaluation.shown_sessions import save_shown
 from scripts.evaluation.statistics import SMALLEST_FOR_P, compare_models, summarise_figures
 from scripts.evaluation.trivial_rows import DIRECTIONS
 from scripts.slice_tables import SlicePair, read_slices
+from scripts.whole_files import open_whole, write_text
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
 LOGGED_FIGURES = ("ssim", "psnr", "mae", "ngf", "dice")
 COMPARED_FIGURES = ("ssim", "psnr", "mae")
 OPENINGS = "openings.jsonl"
@@ -61,10 +61,24 @@ def write_results(
             "build a larger dataset."
         )
     folder = Path(evaluation_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    summary = {
-        "format_version": FORMAT_VERSION,
+    summary = _describe_models(choice, translator) | {
         "split": split,
+        "openings": note_opening(folder, split=split, sha256=choice.chosen.sha256),
+        "unpaired": list(unpaired),
+    }
+    if len(translator):
+        summary |= _summarise(translator, measured, choice.chosen.label, folder)
+    else:
+        summary |= NOT_PAIRED | count_images(read_slices(dataset_dir, split=split))
+    summary["models_note"] = _describe_absent(summary)
+    write_text(folder / "summary.json", json.dumps(without_nan(summary), indent=1) + "\n")
+    logger.info("Figures are in %s", folder)
+
+
+def _describe_models(choice: Choice, translator: SessionTranslator) -> dict[str, Any]:
+    """What does not depend on the figures."""
+    return {
+        "format_version": FORMAT_VERSION,
         "paired": len(translator) > 0,
         "seed": translator.settings.seed,
         "key_metric": translator.evaluator.state.key_metric_name,
@@ -73,18 +87,8 @@ def write_results(
             {"model": each.label, "validation": each.validation, "sha256": each.sha256}
             for each in choice.ranked
         ],
-        "openings": note_opening(folder, split=split, sha256=choice.chosen.sha256),
         "smallest_for_p": SMALLEST_FOR_P,
-        "unpaired": list(unpaired),
-        **(
-            _summarise(translator, measured, choice.chosen.label, folder)
-            if len(translator)
-            else NOT_PAIRED | count_images(read_slices(dataset_dir, split=split))
-        ),
     }
-    summary["models_note"] = _describe_absent(summary)
-    write_text(folder / "summary.json", json.dumps(_without_nan(summary), indent=1) + "\n")
-    logger.info("Figures are in %s", folder)
 
 
 def _summarise(
@@ -172,22 +176,5 @@ def note_opening(folder: Path, *, split: str, sha256: dict[str, str]) -> list[di
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table as `.parquet` and `.csv`."""
     write_text(path.with_suffix(".csv"), table.to_csv(index=False, float_format="%.6f"))
-    temporary = path.with_suffix(".unfinished")
-    table.to_parquet(temporary, index=False)
-    temporary.replace(path.with_suffix(".parquet"))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has neither NaN nor infinity: null takes their place."""
-    if isinstance(value, dict):
-        return {name: _without_nan(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    with open_whole(path.with_suffix(".parquet")) as file:
+        table.to_parquet(file, index=False)

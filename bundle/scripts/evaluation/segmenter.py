@@ -19,7 +19,7 @@ from tqdm import tqdm
 from scripts.datasets import read_image, read_labels
 from scripts.evaluation.evaluator import select_centre, to_unit_range
 from scripts.sampling import draw_position
-from scripts.slice_tables import SliceImage, SlicePair, load_pairs
+from scripts.slice_tables import SliceImage, SlicePair, load_training_pairs
 
 CLASSES = 4  # other, cerebrospinal fluid, grey matter, white matter
 
@@ -63,15 +63,7 @@ def train_segmenters(
     """
     if training.steps == 0 or not any(_is_known(pair) for pair in evaluated):
         return {}
-    pairs = load_pairs(
-        dataset_dir,
-        split="train",
-        training_slices=True,
-        max_subjects=None,
-        slice_step=1,
-        slices=1,
-        slice_distance_mm=0.0,
-    )
+    pairs = load_training_pairs(dataset_dir)
     known = [pair for pair in pairs if _is_known(pair)]
     if not known:
         return {}
@@ -95,7 +87,7 @@ def train_segmenter(
     name: str,
     device: torch.device,
 ) -> nn.Module:
-    """Train a U-Net on slices with random intensity, which synthetic images differ in.
+    """Train a U-Net on slices.
 
     Args:
         images: slices of one contrast.

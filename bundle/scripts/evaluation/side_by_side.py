@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from scripts.evaluation.evaluation_folders import Evaluation, LeftOut
-from scripts.evaluation.figure_tables import SESSION, name_session
+from scripts.evaluation.figure_tables import SESSION, name_session, without_nan
 from scripts.evaluation.statistics import SMALLEST_FOR_P, compare_models, summarise_figures
 
 FORMAT_VERSION = 1  # of comparison.json
@@ -60,8 +60,8 @@ def compare_evaluations(
             }
             for each, one in zip(evaluations, left_out, strict=True)
         ],
-        "rows": [_replace_nan(row) for row in rows],
-        "differences": [_replace_nan(row) for row in differences],
+        "rows": without_nan(rows),
+        "differences": without_nan(differences),
     }
 
 
@@ -113,10 +113,3 @@ def _rename(evaluation: Evaluation, taken: set[str]) -> pd.DataFrame:
     several = len(evaluation.models) > 1
     names = {model: f"{label}: {model}" if several else label for model in evaluation.models}
     return rows.assign(model=rows["model"].map(names))
-
-
-def _replace_nan(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in row.items()
-    }

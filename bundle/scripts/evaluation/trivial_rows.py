@@ -17,7 +17,7 @@ from scripts.evaluation.baselines import (
     mean_in_mask,
 )
 from scripts.evaluation.evaluator import to_unit_range
-from scripts.slice_tables import SliceImage, load_pairs
+from scripts.slice_tables import SliceImage, load_training_pairs
 
 DIRECTIONS = {"t2w": ("real_t1w", "real_t2w"), "t1w": ("real_t2w", "real_t1w")}
 LOOKUP_BINS = 64  # EVALUATION: the conditional mean in 64 bins
@@ -46,15 +46,7 @@ def fit_trivial_rows(
         max_subjects: as many subjects with registered pairs.
         max_slices: as many slices of each contrast where there are no pairs.
     """
-    pairs = load_pairs(
-        dataset_dir,
-        split="train",
-        training_slices=True,
-        max_subjects=max_subjects,
-        slice_step=1,
-        slices=1,
-        slice_distance_mm=0.0,
-    )
+    pairs = load_training_pairs(dataset_dir, max_subjects=max_subjects)
     if not pairs:
         return _fit_means(dataset_dir, max_slices)
     t1w, _ = _read([pair.t1w for pair in pairs])

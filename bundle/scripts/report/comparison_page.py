@@ -5,10 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from scripts.report.glossary import (
     BETTER,
@@ -22,8 +19,8 @@ from scripts.report.glossary import (
     format_p,
     is_missing,
 )
+from scripts.report.rendering import render
 
-TEMPLATES = Path(__file__).parent / "templates"
 DIFFERENCE = "difference"  # beside the kinds of metrics.csv
 KEYS = ("comparison", "figure", "kind", "model", "other")
 CSV_COLUMNS = (*KEYS, "mean", "low", "high", "p", "p_holm", "subjects")
@@ -164,17 +161,13 @@ def format_csv(content: dict[str, Any]) -> str:
 
 def render_page(content: dict[str, Any]) -> str:
     """A page of HTML that asks for nothing from a network."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("comparison.html.j2").render(
-        labels=[each["label"] for each in content["evaluations"]],
-        evaluations=describe_evaluations(content),
-        blocks=describe_blocks(content),
-        seed=content["seed"],
-        smallest=content["smallest_for_p"],
+    return render(
+        "comparison.html.j2",
+        {
+            "labels": [each["label"] for each in content["evaluations"]],
+            "evaluations": describe_evaluations(content),
+            "blocks": describe_blocks(content),
+            "seed": content["seed"],
+            "smallest": content["smallest_for_p"],
+        },
     )

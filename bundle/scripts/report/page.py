@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import gzip
-import json
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from scripts.evaluation.evaluation_folders import find_file, load_summary
 from scripts.report.comparison_figure import MAX_ERROR
 from scripts.report.figures import make_bar_charts, make_training_curves
 from scripts.report.glossary import BETTER, find_quantity
@@ -23,6 +22,7 @@ from scripts.report.provenance import (
     make_opening_table,
     name_validation,
 )
+from scripts.report.rendering import render
 from scripts.report.tables import (
     KEYS,
     list_figures,
@@ -42,8 +42,8 @@ from scripts.report.volumes import (
     make_joint_histograms,
     make_pictures,
 )
+from scripts.whole_files import write_text
 
-FORMAT_VERSION = 1
 HERE = Path(__file__).parent
 VIEWER = HERE / "assets" / "niivue.umd.js"
 VIEWER_LICENCE = HERE / "assets" / "niivue.LICENSE.txt"
@@ -76,44 +76,17 @@ def write_page(
         **describe_pictures(shown),
         "curves": make_training_curves(events),
     }
-    page = make_environment().get_template("report.html.j2").render(context)
+    page = render("report.html.j2", context)
     report = folder / "report.html"
-    report.write_text(page, encoding="utf-8")
+    write_text(report, page)
     return report
-
-
-def make_environment() -> Environment:
-    """Templates, which escape whatever stands in a summary."""
-    return Environment(
-        loader=FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def load_summary(folder: Path) -> dict[str, Any]:
-    """Read `summary.json`."""
-    path = folder / "summary.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file. Evaluate a model into this folder first.")
-    summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    version = summary.get("format_version")
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"{path}: found format_version {version}; expected {FORMAT_VERSION}. Evaluate again."
-        )
-    return summary
 
 
 def load_metrics(folder: Path, *, paired: bool) -> pd.DataFrame:
     """Read `metrics.csv`, one row a model, comparison and session; none without pairs."""
     if not paired:
         return pd.DataFrame(columns=list(KEYS))
-    path = folder / "metrics.csv"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file. Evaluate a model into this folder first.")
+    path = find_file(folder, "metrics.csv")
     text = dict.fromkeys(KEYS, str)  # a model may be called "NA" or "40"
     metrics = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
     missing = sorted(set(KEYS) - set(metrics.columns))

@@ -117,6 +117,14 @@ def test_a_residual_block_without_weights_returns_its_input() -> None:
     assert torch.equal(block(features), features)
 
 
+def test_resize_convolution_equals_doubling_then_convolving() -> None:
+    torch.manual_seed(0)
+    layer = ResizeConvolution(3, 2).double()
+    features = torch.randn(2, 3, 5, 8, dtype=torch.float64)
+    doubled = features.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    torch.testing.assert_close(layer(features), layer.convolution(doubled))
+
+
 def test_resize_convolution_with_a_centre_tap_repeats_each_pixel() -> None:
     layer = ResizeConvolution(1, 1)
     with torch.no_grad():

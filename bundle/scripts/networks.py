@@ -33,7 +33,13 @@ class ResidualBlock(nn.Module):
 
 
 class ResizeConvolution(nn.Module):
-    """Nearest-neighbour doubling, then a 3x3 convolution: no checkerboard (Odena et al. 2016)."""
+    """Nearest-neighbour doubling, then a 3x3 convolution: no checkerboard (Odena et al. 2016).
+
+    Computed without the doubled image: of the nine taps that a pixel sees, those that fall on one
+    source pixel are added first, which leaves a 2x2 convolution for each of the four pixels that
+    come of one (4/9 of the products, the same result to rounding). Reflecting the doubled image
+    at its edge repeats the source's edge pixel.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -43,9 +49,21 @@ class ResizeConvolution(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (batch, channel, height, width) to (batch, channel, 2 height, 2 width)."""
-        doubled = functional.interpolate(features, scale_factor=2.0, mode="nearest")
-        output: Tensor = self.convolution(doubled)
-        return output
+        height, width = features.shape[2], features.shape[3]
+        padded = functional.pad(features, [1, 1, 1, 1], mode="replicate")
+        bias = self.convolution.bias
+        parts: list[Tensor] = []
+        for i, rows in enumerate(_fold_taps(self.convolution.weight, 2)):
+            for j, kernel in enumerate(_fold_taps(rows, 3)):
+                seen = padded[:, :, i : i + height + 1, j : j + width + 1]
+                parts.append(functional.conv2d(seen, kernel, bias))
+        return functional.pixel_shuffle(torch.stack(parts, 2).flatten(1, 2), 2)
+
+
+def _fold_taps(weight: Tensor, dim: int) -> list[Tensor]:
+    """Three taps along a direction as two: for the first, then for the second pixel of a pair."""
+    first, middle, last = weight.unbind(dim)
+    return [torch.stack([first, middle + last], dim), torch.stack([first + middle, last], dim)]
 
 
 def _convolution_7x7(in_channels: int, out_channels: int) -> nn.Module:

@@ -12,7 +12,6 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from data_prep.quality import check_brain_mask
 from data_prep.registration import RigidRegistration, register_rigid, resample_to
 from data_prep.stages import Stages
 
@@ -58,7 +57,7 @@ def prepare_alone(
     loaded = stages.load_volume(files)
     head = as_nifti(loaded["image"])
     extracted = stages.extract_brain(loaded)
-    check_mask(extracted["brain_mask"])
+    check_mask(stages, extracted["brain_mask"])
     method = str(extracted["brain_mask"].meta["brain_extraction"])
     native = stages.correct_bias(extracted)
     data = sample_for_network(stages, native)
@@ -142,9 +141,9 @@ def check_registration(found: RigidRegistration) -> None:
         raise ValueError(f"registration to the T1w is not plausible: {'; '.join(found.flags)}.")
 
 
-def check_mask(mask: MetaTensor) -> None:
+def check_mask(stages: Stages, mask: MetaTensor) -> None:
     """Quality control of a brain mask; ValueError that names each failure."""
-    quality = check_brain_mask(mask[0].numpy() > 0, mask.affine.numpy())
+    quality = stages.check_brain_mask(mask[0].numpy() > 0, mask.affine.numpy())
     if quality.failures:
         raise ValueError(f"brain mask fails quality control: {'; '.join(quality.failures)}.")
 

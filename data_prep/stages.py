@@ -29,6 +29,7 @@ class Stages:
     extract_brain: Stage
     correct_bias: Stage
     to_network: Stage
+    check_brain_mask: Callable[[Any, Any], Any]  # mask and affine to a MaskQuality
     section: dict[str, Any]  # `preprocessing` of inference.json, references resolved
     max_in_plane_spacing_mm: float
 
@@ -54,7 +55,7 @@ def load_stages(bundle: Path, brain_extraction: str | None = None) -> Stages:
     parser["bundle_root"] = str(bundle)
     if brain_extraction is not None:
         parser["brain_extraction"] = brain_extraction
-    names = ("load_volume", "extract_brain", "correct_bias", "to_network")
+    names = ("load_volume", "extract_brain", "correct_bias", "to_network", "check_brain_mask")
     stages = {name: parser.get_parsed_content(name) for name in names}
     return Stages(
         **stages,

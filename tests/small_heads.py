@@ -20,7 +20,7 @@ def make_head(seed: int, contrast: str) -> nib.Nifti1Image:
     radius = np.sqrt(((offset / (63.0, 78.0, 62.0)) ** 2).sum(axis=-1))
     folds = gaussian_filter(generator.normal(size=SHAPE), 2)
     tissue = np.select([folds > 0.03, folds > -0.02], [3, 2], 1) * (radius < 1)
-    values = {"T1w": (0, 80, 250, 400), "T2w": (0, 900, 420, 250)}[contrast]
+    values = {"T1w": (0, 80, 300, 400), "T2w": (0, 900, 420, 250)}[contrast]
     voxels = np.take(values, tissue) + generator.normal(0, 6, SHAPE) * (tissue > 0)
     affine = np.diag([SPACING_MM] * 3 + [1.0])
     affine[:3, 3] = -(np.array(SHAPE) - 1) / 2 * SPACING_MM

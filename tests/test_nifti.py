@@ -7,7 +7,8 @@ import gzip
 import nibabel as nib
 import numpy as np
 import pytest
-from scripts.nifti import VolumeReader, load_volume, save_volume_like, write_atomically
+from scripts.nifti import VolumeReader, load_volume
+from scripts.nifti_output import save_volume_like, write_atomically
 
 
 def make_image(shape=(4, 5, 6), dtype=np.int16):
@@ -152,10 +153,10 @@ def test_voxels_of_another_grid_are_refused(tmp_path):
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
-    def fail(image, name):
+    def fail(image, stream):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(nib, "save", fail)
+    monkeypatch.setattr(nib.Nifti1Image, "to_stream", fail)
     with pytest.raises(OSError, match="No space left"):
         write_atomically(make_image(), tmp_path / "out.nii.gz")
     assert list(tmp_path.iterdir()) == []

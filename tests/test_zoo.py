@@ -70,7 +70,7 @@ def test_the_bundle_runs_without_the_rest_of_the_project(bundle_copy):
 
     program = (
         "import sys; sys.path.insert(0, '.'); "
-        "import scripts.engines, scripts.volume_inference, scripts.brain_extraction; "
+        "import scripts.engines, scripts.inference.scan_evaluator, scripts.brain_extraction; "
         "assert not any(name.startswith(('data_prep', 'tests')) for name in sys.modules)"
     )
     command = [sys.executable, "-W", "ignore", "-c", program]

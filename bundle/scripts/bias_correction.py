@@ -86,13 +86,15 @@ class BiasCorrectiond(MapTransform):
         self.working_spacing_mm = working_spacing_mm
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Correct every key; with ``enabled`` false the data pass unchanged."""
+        """Correct every key; with ``enabled`` false, or of a slice dataset, it passes unchanged."""
         result = dict(data)
         if not self.enabled:
             return result
         mask = result[self.mask_key][0].numpy() > 0
         for key in self.key_iterator(result):
             volume = result[key]
+            if volume.meta.get("is_prepared", False):
+                continue
             corrected = correct_bias_field(
                 volume[0].numpy(),
                 mask,

@@ -19,11 +19,15 @@ from scipy.ndimage import binary_fill_holes, label
 
 from scripts import hd_bet
 from scripts.nifti import SUFFIXES, load_volume
+from scripts.shard_volumes import load_shard_mask
 
 logger = logging.getLogger(__name__)
 
 # Brain-extracted scans hold at least this much background; a head with a noisy background none.
 LARGEST_BRAIN_FRACTION = 0.75
+# Of a brain scaled to mean 0 and standard deviation 1 about half is well below 0; ringing of a
+# resampling leaves under 1 % of small negative values in real scans.
+LARGEST_NEGATIVE_PART = 0.25
 
 
 def keep_largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -40,9 +44,12 @@ def mask_brain_extracted(image: nib.Nifti1Image) -> NDArray[np.bool_]:
     """Mask of a volume whose background is already 0: what is positive, without specks and holes.
 
     Raises:
-        ValueError: almost nothing of the volume is background, so it still shows a whole head.
+        ValueError: almost nothing of the volume is background, so it still shows a whole head;
+            or much of the brain is negative.
     """
-    mask = keep_largest_component(np.asarray(image.dataobj) > 0)
+    voxels = np.asarray(image.dataobj)
+    _check_signs(voxels)
+    mask = keep_largest_component(voxels > 0)
     fraction = float(mask.mean())
     if fraction > LARGEST_BRAIN_FRACTION:
         raise ValueError(
@@ -51,6 +58,19 @@ def mask_brain_extracted(image: nib.Nifti1Image) -> NDArray[np.bool_]:
             "brain_extraction auto, deepbet, hd-bet or a mask file."
         )
     return mask
+
+
+def _check_signs(voxels: NDArray[np.floating[Any]]) -> None:
+    """Raise ValueError where much of the brain lies well below the background."""
+    inside = voxels[voxels != 0]
+    if inside.size == 0 or inside.max() <= 0:
+        return
+    negative = float(np.mean(inside < -0.1 * np.percentile(inside, 99)))
+    if negative > LARGEST_NEGATIVE_PART:
+        raise ValueError(
+            f"{negative:.0%} of the brain is below 0, so it cannot be told from the background. "
+            "Give the image before it was normalised, or a mask file."
+        )
 
 
 @lru_cache(maxsize=1)
@@ -142,6 +162,11 @@ def load_mask(path: str | Path, image: nib.Nifti1Image) -> NDArray[np.bool_]:
     return np.asarray(mask.dataobj) > 0.5
 
 
+def carry_mask(shard: str | Path) -> NDArray[np.bool_]:
+    """Read the mask that a slice dataset holds beside its images, in RAS+."""
+    return np.asarray(nib.as_closest_canonical(load_shard_mask(Path(shard))).dataobj) > 0
+
+
 class BrainExtractiond(MapTransform):
     """Add the brain mask of a volume to the data, as MetaTensor (1, x, y, z) of 0 and 1.
 
@@ -165,7 +190,10 @@ class BrainExtractiond(MapTransform):
         name = Path(str(volume.meta.get("filename_or_obj", "volume"))).name
         image = nib.Nifti1Image(volume[0].numpy(), volume.affine.numpy())
         try:
-            mask, used = extract_brain(image, self.method)
+            if volume.meta.get("is_prepared", False):
+                mask, used = carry_mask(str(volume.meta["filename_or_obj"])), "slice dataset"
+            else:
+                mask, used = extract_brain(image, self.method)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         logger.debug("%s: brain mask by %s", name, used)

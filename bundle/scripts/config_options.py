@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from monai.bundle import ReferenceResolver
 
 from scripts.config_references import load_config
@@ -51,6 +52,19 @@ def check_epochs(*, max_epochs: int, val_interval: int) -> None:
         raise ValueError(
             f"val_interval is {val_interval} and max_epochs {max_epochs}: no epoch would be "
             "validated, and no model.pt written. Expected a --val_interval of 1 to --max_epochs."
+        )
+
+
+def check_device(device: torch.device | str) -> None:
+    """Fail when torch knows no such device, or the machine has none."""
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device is {device!r}; expected cpu, cuda or cuda:N.") from error
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device is {str(found)!r}, but PyTorch sees {torch.cuda.device_count()} CUDA devices. "
+            "Pass --device cpu, or install a CUDA build of PyTorch and a driver."
         )
 
 

@@ -17,9 +17,14 @@ def show_cause_last() -> None:
 
     Only for a program that is MONAI's command line: another that loads the bundle keeps its own.
     """
-    specification = getattr(sys.modules["__main__"], "__spec__", None)
-    if specification is not None and specification.name.startswith("monai.bundle"):
+    if is_command_line():
         sys.excepthook = _report
+
+
+def is_command_line() -> bool:
+    """Whether the program is `python -m monai.bundle`, and not another that loads the bundle."""
+    specification = getattr(sys.modules["__main__"], "__spec__", None)
+    return specification is not None and specification.name.startswith("monai.bundle")
 
 
 def find_cause(error: BaseException) -> BaseException:

@@ -37,7 +37,8 @@ def compute_percentiles_in_mask(
 class ScaleIntensityInMaskd(MapTransform):
     """Bring the brain to [0, 1] by two percentiles of the whole volume; the background is 0.
 
-    The percentiles are kept in ``meta["percentiles"]``.
+    The percentiles are kept in ``meta["percentiles"]``. Volumes of a slice dataset are on that
+    scale already.
     """
 
     def __init__(self, keys: KeysCollection, mask_key: str, *, lower: float, upper: float) -> None:
@@ -52,6 +53,9 @@ class ScaleIntensityInMaskd(MapTransform):
         mask = result[self.mask_key] > 0
         for key in self.key_iterator(result):
             volume = result[key]
+            if volume.meta.get("is_prepared", False):
+                volume.meta["percentiles"] = (0.0, 1.0)
+                continue
             low, high = compute_percentiles_in_mask(
                 volume[0].numpy(), mask[0].numpy(), lower=self.lower, upper=self.upper
             )
@@ -92,8 +96,10 @@ class FromNetworkRanged(MapTransform):
 class MaskImaged(MapTransform):
     """Set everything outside a mask to 0."""
 
-    def __init__(self, keys: KeysCollection, mask_key: str) -> None:
-        super().__init__(keys)
+    def __init__(
+        self, keys: KeysCollection, mask_key: str, *, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
         self.mask_key = mask_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

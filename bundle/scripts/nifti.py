@@ -1,10 +1,9 @@
-"""NIfTI in and out: one 3-D volume that can be trusted, and a new one on the grid of another."""
+"""One 3-D volume that can be trusted, from a NIfTI, a shard of slices or a DICOM series."""
 
 from __future__ import annotations
 
 import gzip
 import os
-import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,11 @@ from monai.data import NibabelReader
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
+from scripts.dicom_series import load_series
+from scripts.shard_volumes import load_shard
+
 SUFFIXES = (".nii", ".nii.gz")
-# Header fields of a NIfTI-1 or -2 that hold free text, and so may hold a name or a date of birth.
-FREE_TEXT_FIELDS = ("descrip", "aux_file", "intent_name", "db_name")
+SHARD_SUFFIX = ".npy"
 
 
 def load_volume(path: str | Path) -> nib.Nifti1Image:
@@ -53,8 +54,9 @@ def _open(path: Path) -> nib.Nifti1Image:
             _read_to_the_end(path)
         return nib.load(path)
     except (ImageFileError, OSError, EOFError, zlib.error) as error:
+        cause = str(error).replace(f"{path.parent}{os.sep}", "")
         raise ValueError(
-            f"{path.name}: cannot be read as NIfTI ({error}). Fetch or convert it again."
+            f"{path.name}: cannot be read as NIfTI ({cause}). Fetch or convert it again."
         ) from error
 
 
@@ -92,6 +94,12 @@ def _read_voxels(image: nib.Nifti1Image, *, name: str) -> NDArray[np.float32]:
             f"{name}: the voxel data are damaged or cut short ({error}). Fetch the file again."
         ) from error
     voxels = _as_three_dimensions(voxels, name=name)
+    check_voxels(voxels, name=name)
+    return voxels
+
+
+def check_voxels(voxels: NDArray[np.float32], *, name: str) -> None:
+    """Raise ValueError where voxels are not finite, or all the same."""
     if not np.all(np.isfinite(voxels)):
         bad = int(np.count_nonzero(~np.isfinite(voxels)))
         raise ValueError(
@@ -100,7 +108,6 @@ def _read_voxels(image: nib.Nifti1Image, *, name: str) -> NDArray[np.float32]:
         )
     if voxels.size == 0 or voxels.min() == voxels.max():
         raise ValueError(f"{name}: the volume is empty or constant (shape {voxels.shape}).")
-    return voxels
 
 
 def _as_three_dimensions(voxels: NDArray[np.float32], *, name: str) -> NDArray[np.float32]:
@@ -121,6 +128,9 @@ def _as_three_dimensions(voxels: NDArray[np.float32], *, name: str) -> NDArray[n
 class VolumeReader(NibabelReader):
     """MONAI reader that gives the volume of ``load_volume``: checked, 3-D, float32.
 
+    A folder is read as a DICOM series, a ``.npy`` as a shard of a slice dataset; the latter went
+    through the preprocessing before, as its ``meta["is_prepared"]`` says.
+
     ``read`` only names the file and ``get_data`` reads it, since ``LoadImage`` hides what goes
     wrong in ``read`` behind the advice to install other readers.
     """
@@ -135,72 +145,14 @@ class VolumeReader(NibabelReader):
 
     def get_data(self, img: Path) -> tuple[Any, dict[Any, Any]]:
         """Read it; see ``load_volume`` for what is refused."""
-        return super().get_data(load_volume(img))
+        if img.is_dir():
+            image = load_series(img)
+            check_voxels(np.asarray(image.dataobj), name=img.name)
+        else:
+            image = load_shard(img) if img.suffix == SHARD_SUFFIX else load_volume(img)
+        voxels, meta = super().get_data(image)
+        meta["is_prepared"] = img.suffix == SHARD_SUFFIX
+        return voxels, meta
 
     def _get_array_data(self, img: nib.Nifti1Image, filename: Any) -> NDArray[np.float32]:
         return np.asarray(img.dataobj, dtype=np.float32)
-
-
-def save_volume_like(
-    voxels: NDArray[Any], reference: str | Path, path: str | Path, *, dtype: str
-) -> None:
-    """Write voxels on the grid of another file: same shape, sform, qform, units and codes.
-
-    Fields of free text are emptied, slope and intercept reset. The file appears whole or not at
-    all.
-
-    Args:
-        voxels: (x, y, z) on the reference's own axes; rounded where ``dtype`` is an integer.
-        reference: NIfTI file whose header is taken over.
-        path: ``.nii`` or ``.nii.gz`` to write.
-        dtype: NumPy name of the stored type.
-
-    Raises:
-        ValueError: the number of voxels differs from the reference's.
-    """
-    source = nib.load(reference)
-    if int(np.prod(source.shape)) != voxels.size:
-        raise ValueError(
-            f"{Path(path).name}: {voxels.shape} voxels cannot lie on the grid of "
-            f"{Path(reference).name}, which is {source.shape}."
-        )
-    stored = np.asarray(voxels).reshape(source.shape)
-    if np.issubdtype(np.dtype(dtype), np.integer):
-        stored = np.rint(stored)
-    header = source.header.copy()
-    header.set_data_dtype(np.dtype(dtype))
-    header.set_slope_inter(1.0, 0.0)
-    header["cal_min"], header["cal_max"] = 0, 0
-    empty_free_text(header)
-    write_atomically(type(source)(stored.astype(dtype), None, header), path)
-
-
-def empty_free_text(header: nib.Nifti1Header) -> None:
-    """Empty every header field and extension that can name a person, in place."""
-    for field in FREE_TEXT_FIELDS:
-        if field in header:
-            header[field] = b""
-    header.extensions.clear()
-
-
-def write_atomically(image: nib.Nifti1Image, path: str | Path) -> None:
-    """Write a NIfTI under a temporary name in the same folder, flush it, then rename it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = ".nii.gz" if path.name.endswith(".nii.gz") else ".nii"
-    handle, name = tempfile.mkstemp(suffix=suffix, prefix=".", dir=path.parent)
-    os.close(handle)
-    try:
-        nib.save(image, name)
-        with Path(name).open("rb+") as file:
-            os.fsync(file.fileno())
-        Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

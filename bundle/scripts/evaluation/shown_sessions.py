@@ -18,7 +18,8 @@ from scripts.evaluation.evaluator import COMPARISONS
 from scripts.evaluation.measured import SessionTranslator
 from scripts.evaluation.session_volume import SessionVolume
 from scripts.evaluation.trivial_rows import DIRECTIONS
-from scripts.nifti import write_atomically
+from scripts.nifti_output import write_atomically
+from scripts.shard_volumes import place_slices
 
 SHOWN_FIGURE = "ssim"
 
@@ -110,11 +111,7 @@ def _list_volumes(volume: SessionVolume, comparison: str) -> Iterator[tuple[str,
 
 def _make_nifti(volume: SessionVolume, image: Tensor) -> nib.Nifti1Image:
     """Put slices (slices, 1, i, j) where they were in the head; absent ones are 0."""
-    indices = np.asarray(volume.slice_indices)
     side = json.loads(volume.shard.with_suffix(".json").read_text(encoding="utf-8"))
     affine = np.asarray(side["affine"], dtype=float)
-    affine[:3, 3] += affine[:3, 2] * indices[0]
     slices: NDArray[np.uint8] = (image[:, 0] * 255).round().byte().numpy()
-    voxels = np.zeros((*slices.shape[1:], indices[-1] - indices[0] + 1), dtype=np.uint8)
-    voxels[..., indices - indices[0]] = np.moveaxis(slices, 0, -1)
-    return nib.Nifti1Image(voxels, affine)
+    return place_slices(slices, np.asarray(volume.slice_indices), affine)

@@ -10,11 +10,20 @@ import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scripts.brain_quality import MaskLimits, MaskQuality
+from scripts.brain_quality import check_brain_mask as check_against
 
-from data_prep.quality import ADULT_LIMITS, check_brain_mask
+from tests.inference_config import parse_inference
 
 Mask = NDArray[np.bool_]
 AFFINE = np.diag([2.0, -2.0, 2.0, 1.0])
+ADULT_LIMITS: MaskLimits = parse_inference().get_parsed_content("brain_limits")
+
+
+def check_brain_mask(
+    mask: Mask, affine: NDArray[np.float64], limits: MaskLimits = ADULT_LIMITS
+) -> MaskQuality:
+    return check_against(mask, affine, limits=limits)
 
 
 def make_brain() -> Mask:

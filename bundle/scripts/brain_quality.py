@@ -12,7 +12,13 @@ from scipy.ndimage import label
 
 @dataclass(frozen=True)
 class MaskLimits:
-    """What a good mask keeps to.
+    """What a good mask keeps to; the configuration holds those of adults.
+
+    Volume: intracranial volumes of adults lie between about 1000 and 1900 cm3, masks a tenth
+    beyond. Component: brain-extracted images leave specks (27 in one of ARC's, all under 0.01 %);
+    1 % is about 13 cm3, a second object. Centroid: 0.40 to 0.65 in 58 real masks. Border: 2 % of
+    1300 cm3 within 1 mm is 260 cm2, more than the largest section of a brain: such a mask runs
+    along several faces. Thick slices that end within the brain reach 0.5 %.
 
     Attributes:
         volume_cm3: least and most.
@@ -27,19 +33,6 @@ class MaskLimits:
     border_fraction: float
 
 
-# Volume: intracranial volumes of adults lie between about 1000 and 1900 cm3, masks a tenth beyond.
-# Component: brain-extracted images leave specks (27 in one of ARC's, all under 0.01 %); 1 % is
-# about 13 cm3, a second object. Centroid: 0.40 to 0.65 in 58 real masks.
-# Border: 2 % of 1300 cm3 within 1 mm is 260 cm2, more than the largest section of a brain: such a
-# mask runs along several faces. Thick slices that end within the brain reach 0.5 %.
-ADULT_LIMITS = MaskLimits(
-    volume_cm3=(900.0, 2200.0),
-    significant_part=0.01,
-    centroid=(1 / 3, 2 / 3),
-    border_fraction=0.02,
-)
-
-
 @dataclass(frozen=True)
 class MaskQuality:
     """Figures of one mask, and what is wrong with it."""
@@ -52,14 +45,14 @@ class MaskQuality:
 
 
 def check_brain_mask(
-    mask: NDArray[np.bool_], affine: NDArray[Any], *, limits: MaskLimits = ADULT_LIMITS
+    mask: NDArray[np.bool_], affine: NDArray[Any], *, limits: MaskLimits
 ) -> MaskQuality:
     """Measure a brain mask and name every limit that it breaks.
 
     Args:
         mask: (x, y, z).
         affine: (4, 4), voxel to mm.
-        limits: those of adults unless told otherwise.
+        limits: what it is held to.
     """
     if not mask.any():
         return MaskQuality(0.0, 0, (0.0, 0.0, 0.0), 0.0, ("the mask is empty",))

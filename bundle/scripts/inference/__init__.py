@@ -1,0 +1,1 @@
+"""From scans that a lab has to synthetic volumes on their own grids."""

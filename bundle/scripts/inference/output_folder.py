@@ -1,0 +1,90 @@
+"""Where outputs go: their paths, whether they are there already, whether one can write at all."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from scripts.config_options import is_on
+from scripts.inference.directions import check_direction
+from scripts.inference.output_names import format_output_stem
+from scripts.whole_files import UNFINISHED, write_text
+
+SUFFIX = ".nii.gz"
+
+
+class OutputFolder:
+    """Paths of what is written for a scan.
+
+    Args:
+        output_dir: folder; outputs lie below it as their inputs below the input folder.
+        direction: of the translation.
+        overwrite: whether existing outputs are replaced; else they stay and the scan is skipped.
+        mask: whether the brain mask is written.
+        mosaic: whether a picture is written.
+        uncertainty: whether the disagreement of several passes is written.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        *,
+        direction: str,
+        overwrite: bool,
+        mask: bool,
+        mosaic: bool,
+        uncertainty: bool,
+    ) -> None:
+        self.root = Path(output_dir)
+        self.direction = check_direction(direction)
+        self.overwrite = is_on(overwrite)
+        self.mask = is_on(mask)
+        self.mosaic = is_on(mosaic)
+        self.uncertainty = is_on(uncertainty)
+
+    def check(self) -> None:
+        """Make the folder and write to it once, before hours are spent.
+
+        Raises:
+            OSError: it cannot be made or written to.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(prefix=UNFINISHED, dir=self.root):
+                pass
+        except OSError as error:
+            raise OSError(
+                f"{self.root}: cannot be written to ({error.strerror}). Name a folder of your own "
+                "with --output_dir."
+            ) from error
+
+    def paths(self, source: str) -> dict[str, Path]:
+        """Path of every file that is written for an input, by what it is."""
+        synthetic = self.root / format_output_stem(source, self.direction, description="synthetic")
+        found = {
+            "synthetic": synthetic.with_name(synthetic.name + SUFFIX),
+            "side_car": synthetic.with_name(synthetic.name + ".json"),
+        }
+        if self.mosaic:
+            found["mosaic"] = synthetic.with_name(synthetic.name + ".png")
+        for name, description in (("mask", "brain"), ("uncertainty", "uncertainty")):
+            if getattr(self, name):
+                stem = format_output_stem(source, self.direction, description=description)
+                found[name] = self.root / f"{stem}{SUFFIX}"
+        return found
+
+    def holds(self, source: str) -> bool:
+        """Whether every file of an input is there; each appears whole or not at all."""
+        return all(path.is_file() for path in self.paths(source).values())
+
+    def must_translate(self, source: str) -> bool:
+        """Whether there is work for an input."""
+        return self.overwrite or not self.holds(source)
+
+    def describe_dataset(self, description: dict[str, Any]) -> None:
+        """Write BIDS' ``dataset_description.json``, unless there is one."""
+        path = self.root / "dataset_description.json"
+        if not path.exists():
+            write_text(path, json.dumps(description, indent=4) + "\n")

@@ -1,0 +1,60 @@
+"""What a synthetic value of 0 and of 1 are stored as: fixed numbers, or a real scan's own scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class OutputScale:
+    """Linear scale of the stored intensities.
+
+    Attributes:
+        lowest: what 0 is stored as.
+        largest: what 1 is stored as.
+        dtype: NumPy name of the stored type.
+    """
+
+    lowest: float
+    largest: float
+    dtype: str
+
+    @property
+    def width(self) -> float:
+        """What a difference of 1 is stored as."""
+        return self.largest - self.lowest
+
+    def apply(self, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """Scale values in [0, 1]."""
+        scaled: NDArray[np.floating[Any]] = self.lowest + self.width * values
+        return scaled
+
+
+def choose_scale(
+    *,
+    largest_value: int,
+    reference: str | None,
+    preprocessing: Callable[[dict[str, Any]], dict[str, Any]],
+) -> OutputScale:
+    """Return int16 from 0 to a largest value, or the scale of a real scan of the target contrast.
+
+    Args:
+        largest_value: what 1 is stored as without a reference; 1 to 32767.
+        reference: NIfTI whose percentiles inside the brain become what 0 and 1 are stored as, in
+            float32: the inverse of what training did to real scans. None for no reference.
+        preprocessing: finds those percentiles.
+
+    Raises:
+        ValueError: a largest value that int16 cannot hold, or a reference that cannot be used.
+    """
+    if reference is None:
+        if not 1 <= int(largest_value) <= np.iinfo(np.int16).max:
+            raise ValueError(f"largest_value is {largest_value}; expected 1 to 32767, for int16.")
+        return OutputScale(0.0, float(largest_value), "int16")
+    low, high = preprocessing({"image": reference})["image"].meta["percentiles"]
+    return OutputScale(low, high, "float32")

@@ -1,0 +1,106 @@
+"""Scans, prepared for the network one after the other; what cannot be used does not end the run."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from monai.data import Dataset
+
+from scripts.errors import find_cause
+from scripts.inference.input_checks import InputRefusedError
+from scripts.inference.outcomes import Outcome
+from scripts.inference.output_folder import OutputFolder
+from scripts.inference.scan_warnings import collect_warnings
+from scripts.inference.scans import Scan
+from scripts.inference.side_car import Provenance, differs
+
+logger = logging.getLogger(__name__)
+
+EXPECTED = (ValueError, OSError)  # faults of the scan or of the disk
+
+
+@dataclass(frozen=True)
+class PreparedScan:
+    """A scan as the network sees it.
+
+    Attributes:
+        source: path of the input below the input folder.
+        data: what the preprocessing gives, MetaTensors (1, height, width, slices).
+        messages: what was warned about.
+        seconds: that it took.
+    """
+
+    source: str
+    data: dict[str, Any]
+    messages: list[str]
+    seconds: float
+
+
+class ScanDataset(Dataset):
+    """Prepares scans; gives the outcome in place of a scan that needs no work or cannot be used.
+
+    Args:
+        data: rows with ``image`` and ``source``.
+        transform: preprocessing, as other programs look for it.
+        checked_transform: the same, with checks of the input; this is what runs.
+        outputs: knows what is there already.
+        provenance: of this run, to tell outputs of another one.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Scan],
+        transform: Callable[[dict[str, Any]], dict[str, Any]],
+        *,
+        checked_transform: Callable[[dict[str, Any]], dict[str, Any]],
+        outputs: OutputFolder,
+        provenance: Provenance,
+    ) -> None:
+        super().__init__(data, transform)
+        self.checked_transform = checked_transform
+        self.outputs = outputs
+        self.provenance = provenance
+
+    def _transform(self, index: int) -> PreparedScan | Outcome:
+        scan = self.data[index]
+        source, start = scan["source"], time.perf_counter()
+        if not self.outputs.must_translate(source):
+            return describe_existing(source, self.outputs, self.provenance)
+        with collect_warnings() as messages:
+            try:
+                data = self.checked_transform(dict(scan))
+            except Exception as error:
+                seconds = time.perf_counter() - start
+                return describe_failure(source, self.outputs.direction, error, seconds)
+        return PreparedScan(source, data, messages, time.perf_counter() - start)
+
+
+def take_only(batch: Sequence[PreparedScan | Outcome]) -> PreparedScan | Outcome:
+    """Return the one element of a batch."""
+    (only,) = batch
+    return only
+
+
+def describe_existing(source: str, outputs: OutputFolder, provenance: Provenance) -> Outcome:
+    """Outcome of a scan whose outputs stay as they are."""
+    paths = outputs.paths(source)
+    output = paths["synthetic"].relative_to(outputs.root).as_posix()
+    message = "Its outputs stay; --overwrite true replaces them."
+    if differs(paths["side_car"], provenance):
+        message = f"MADE WITH ANOTHER MODEL OR OTHER PARAMETERS. {message}"
+    return Outcome(source, outputs.direction, "exists", output, message=message)
+
+
+def describe_failure(source: str, direction: str, error: Exception, seconds: float) -> Outcome:
+    """Outcome of a scan that has no output; a fault of the program is logged in full."""
+    cause = find_cause(error)
+    status = "refused" if isinstance(cause, InputRefusedError) else "failed"
+    text = str(cause)
+    if not isinstance(cause, EXPECTED):
+        logger.error("%s: unexpected fault", source, exc_info=error)
+        text = f"{type(cause).__name__}: {cause}"
+    return Outcome(source, direction, status, seconds=seconds, message=text)

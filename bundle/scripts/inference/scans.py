@@ -1,0 +1,164 @@
+"""What there is to translate: files, folders, patterns, BIDS datasets, slice datasets, DICOM."""
+
+from __future__ import annotations
+
+import glob
+import json
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from scripts.inference.directions import SOURCE_OF_DIRECTION, check_direction
+from scripts.inference.output_names import is_our_output, remove_ending
+from scripts.nifti import SUFFIXES
+
+logger = logging.getLogger(__name__)
+
+# Suffixes of BIDS that say that an image in a plain folder is no scan of the wanted contrast.
+KNOWN_SUFFIXES = frozenset(
+    ["T1w", "T2w", "FLAIR", "PDw", "PDT2", "T2star", "T2starw", "T1map", "T2map", "angio",
+     "inplaneT1", "inplaneT2", "bold", "sbref", "dwi", "epi", "mask", "dseg", "probseg", "SWI"]
+)  # fmt: skip
+WAY_OUT = (
+    "Expected a NIfTI file, a folder of them, a pattern in quotes, a BIDS dataset with "
+    "sub-*/[ses-*/]anat/*_{contrast}.nii.gz, a slice dataset of data_prep, or a folder with one "
+    "DICOM series."
+)
+
+Scan = dict[str, str]
+
+
+def list_scans(source: str, direction: str, participant_label: str | None = None) -> list[Scan]:
+    """List the scans to translate, as MONAI's data list.
+
+    Args:
+        source: a NIfTI file; a folder of them; a pattern with ``*``; a BIDS dataset, of which
+            every raw ``*_T1w`` (or ``*_T2w``) below an ``anat`` folder is taken; a slice dataset;
+            a folder with a DICOM series, or with such folders.
+        direction: decides which contrast is searched for.
+        participant_label: subjects of a BIDS dataset, with commas, with or without ``sub-``;
+            None takes all.
+
+    Returns:
+        Rows with ``image``, the path, and ``source``, the path below the input folder that names
+        the outputs.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: nothing in it that fits, or two inputs would have outputs of one name.
+    """
+    contrast = SOURCE_OF_DIRECTION[check_direction(direction)]
+    root = Path(source)
+    if participant_label is not None and not _is_bids(root):
+        raise ValueError(f"--participant_label needs a BIDS dataset; {root.name} holds no sub-*.")
+    if glob.has_magic(source) and not root.exists():
+        root = _find_fixed_part(source)
+        paths = _find_images(root.glob(str(Path(source).relative_to(root))))
+    elif not root.exists():
+        raise FileNotFoundError(f"{source}: no such file or folder. Give one with --input.")
+    elif root.is_file():
+        paths, root = [root], root.parent
+    elif (root / "dataset.json").is_file() and (root / "shards").is_dir():
+        paths, root = _list_shards(root, contrast), root / "shards"
+    elif _is_bids(root):
+        paths = _list_bids(root, contrast, participant_label)
+    else:
+        paths = _list_folder(root, contrast)
+    if not paths:
+        raise ValueError(f"{root.name}: nothing to translate. {WAY_OUT.format(contrast=contrast)}")
+    return _name_scans(paths, root)
+
+
+def _is_bids(root: Path) -> bool:
+    return root.is_dir() and any(path.is_dir() for path in root.glob("sub-*"))
+
+
+def _find_fixed_part(pattern: str) -> Path:
+    """Folder that a pattern starts from."""
+    parts = Path(pattern).parts
+    first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[:first])
+
+
+def _find_images(paths: Iterable[Path]) -> list[Path]:
+    return sorted(
+        path
+        for path in paths
+        if path.is_file() and path.name.endswith(SUFFIXES) and not path.name.startswith(".")
+        and not is_our_output(path.name)
+    )  # fmt: skip
+
+
+def _list_bids(root: Path, contrast: str, participant_label: str | None) -> list[Path]:
+    found = _find_images(root.glob(f"sub-*/**/anat/*_{contrast}.nii*"))
+    if participant_label is None:
+        return found
+    # The command line makes a number of 01 where no comma stands behind it.
+    wanted = [str(label).strip().removeprefix("sub-") for label in _split(participant_label)]
+    present = {path.relative_to(root).parts[0].removeprefix("sub-") for path in found}
+    if absent := sorted(set(wanted) - present):
+        raise ValueError(
+            f"{root.name}: no {contrast} of sub-{', sub-'.join(absent)}. Found "
+            f"{len(present)} subjects such as sub-{min(present, default='?')}."
+        )
+    return [path for path in found if path.relative_to(root).parts[0][4:] in wanted]
+
+
+def _split(labels: str | Iterable[str]) -> list[str]:
+    if isinstance(labels, (list, tuple)):
+        return [str(label) for label in labels]
+    return str(labels).split(",")
+
+
+def _list_shards(root: Path, contrast: str) -> list[Path]:
+    """Volumes of a slice dataset on their own grids."""
+    paths = []
+    for side_car in sorted((root / "shards").rglob("*.json")):
+        facts = json.loads(side_car.read_text(encoding="utf-8"))
+        if facts["contrast"] == contrast and facts["space"] == "native":
+            paths.append(side_car.with_suffix(".npy"))
+    return paths
+
+
+def _list_folder(root: Path, contrast: str) -> list[Path]:
+    """NIfTI files anywhere below a folder, or else folders of DICOM series."""
+    images = [path for path in _find_images(root.rglob("*")) if "derivatives" not in path.parts]
+    wanted = [path for path in images if not _is_of_another_kind(path, contrast)]
+    if left_out := len(images) - len(wanted):
+        logger.warning("%s: %d images are named as no %s; left out", root.name, left_out, contrast)
+    return wanted or ([] if images else _list_series(root))
+
+
+def _is_of_another_kind(path: Path, contrast: str) -> bool:
+    suffix = remove_ending(path.name).rpartition("_")[2]
+    return suffix in KNOWN_SUFFIXES - {contrast}
+
+
+def _list_series(root: Path) -> list[Path]:
+    folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
+    return sorted(folder for folder in folders if holds_dicom(folder))
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether a folder directly holds a DICOM file; one that does is taken for a series."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.name.startswith(".") and path.name != "DICOMDIR":
+            with path.open("rb") as file:
+                if file.read(132)[128:] == b"DICM":
+                    return True
+    return False
+
+
+def _name_scans(paths: list[Path], root: Path) -> list[Scan]:
+    scans = []
+    first_of: dict[str, str] = {}
+    for path in paths:
+        source = path.name if path == root else path.relative_to(root).as_posix()
+        other = first_of.setdefault(remove_ending(source), source)
+        if other != source:
+            raise ValueError(
+                f"{other} and {source}: their outputs would have one name. Rename one, or "
+                "translate them into two output folders."
+            )
+        scans.append({"image": str(path), "source": source})
+    return scans

@@ -1,0 +1,108 @@
+"""What stands beside a synthetic volume: where it comes from, and that it is not a measurement."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.config_options import is_on
+from scripts.config_references import load_config
+from scripts.inference.directions import TARGET_OF_DIRECTION, check_direction
+from scripts.inference.generators import compute_sha256, list_ensemble
+from scripts.inference.output_scale import OutputScale
+
+SENTENCE = (
+    "Synthetic {contrast} image, made by a neural network from the image named in Sources. It is "
+    "not a measurement: structures may be missing, altered or invented. Research only."
+)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What all synthetic volumes of one run share.
+
+    Attributes:
+        direction: of the translation.
+        models: name and sha256 of every file of weights.
+        software: name and version of the bundle.
+        parameters: how it was made.
+    """
+
+    direction: str
+    models: tuple[dict[str, str], ...]
+    software: dict[str, str]
+    parameters: dict[str, Any]
+
+
+def collect_provenance(
+    *,
+    direction: str,
+    checkpoint: str,
+    ensemble_dirs: Sequence[str] | str | None,
+    metadata: str,
+    parameters: Mapping[str, Any],
+) -> Provenance:
+    """Read what the side-cars will say.
+
+    Args:
+        direction: of the translation.
+        checkpoint: file of the generator's weights.
+        ensemble_dirs: folders of further generators.
+        metadata: the bundle's `metadata.json`.
+        parameters: as chosen for this run.
+    """
+    about = load_config(metadata)
+    files = [Path(checkpoint), *list_ensemble(ensemble_dirs, direction)]
+    models = tuple({"File": path.name, "SHA256": compute_sha256(path)} for path in files)
+    software = {"Name": about["name"], "Version": about["version"]}
+    chosen = {name: _read_word(value) for name, value in parameters.items()}
+    return Provenance(check_direction(direction), models, software, chosen)
+
+
+def _read_word(value: Any) -> Any:
+    """Read true and false, of which the command line makes words."""
+    return is_on(value) if str(value).lower() in ("true", "false") else value
+
+
+def describe_synthetic(
+    provenance: Provenance,
+    *,
+    source: str,
+    scale: OutputScale,
+    brain_extraction: str,
+    messages: Sequence[str],
+) -> dict[str, Any]:
+    """Return the content of a side-car, in the keys of BIDS derivatives where it has some."""
+    contrast = TARGET_OF_DIRECTION[provenance.direction]
+    return {
+        "Description": SENTENCE.format(contrast=contrast),
+        "Sources": [source],
+        "SkullStripped": True,
+        "GeneratedBy": [provenance.software],
+        "SyntheticDirection": provenance.direction,
+        "Models": list(provenance.models),
+        "Parameters": {**provenance.parameters, "brain_extraction": brain_extraction},
+        "IntensityRange": [scale.lowest, scale.largest],
+        "Warnings": list(messages),
+    }
+
+
+def describe_dataset(provenance: Provenance) -> dict[str, Any]:
+    """Return BIDS' description of a folder of synthetic volumes."""
+    contrast = TARGET_OF_DIRECTION[provenance.direction]
+    return {
+        "Name": f"Synthetic {contrast} images",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [provenance.software],
+    }
+
+
+def differs(path: Path, provenance: Provenance) -> bool:
+    """Whether an existing side-car tells of other models or parameters than this run's."""
+    known = json.loads(path.read_text(encoding="utf-8"))
+    parameters = {name: known["Parameters"].get(name) for name in provenance.parameters}
+    return (known["Models"], parameters) != (list(provenance.models), provenance.parameters)

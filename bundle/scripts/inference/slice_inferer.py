@@ -1,0 +1,203 @@
+"""A volume through a 2-D generator, slice by slice, once or in several views of each slice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from scripts.config_options import is_on
+
+BACKGROUND = -1.0
+
+Network = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to show a slice: moved by some pixels, and mirrored left to right or not.
+
+    Attributes:
+        shift: pixels along both in-plane axes. What leaves at one edge enters at the other, where
+            there is background.
+        is_mirrored: along the first in-plane axis, which runs from left to right in axial and
+            coronal slices.
+    """
+
+    shift: tuple[int, int]
+    is_mirrored: bool
+
+    def show(self, images: Tensor) -> Tensor:
+        """Change (..., height, width)."""
+        moved = torch.roll(images, self.shift, dims=(-2, -1))
+        return moved.flip(-2) if self.is_mirrored else moved
+
+    def undo(self, images: Tensor) -> Tensor:
+        """Change them back."""
+        straight = images.flip(-2) if self.is_mirrored else images
+        return torch.roll(straight, [-pixels for pixels in self.shift], dims=(-2, -1))
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What the networks make of a volume.
+
+    Attributes:
+        mean: over all passes, (1, 1, height, width, slices) in [-1, 1].
+        spread: standard deviation over them, the same shape; None after a single pass.
+    """
+
+    mean: Tensor
+    spread: Tensor | None
+
+
+def compute_slice_spacing_mm(volumes: Tensor) -> float:
+    """Distance along the last axis of a batch of one volume; 1 for a tensor without an affine."""
+    if not isinstance(volumes, MetaTensor):
+        return 1.0
+    affine = volumes.affine.reshape(-1, 4, 4)[0]
+    return float(torch.linalg.vector_norm(affine[:3, 2]))
+
+
+def choose_views(view_list: Sequence[Sequence[int]], count: int, plane: str) -> list[View]:
+    """Return the first `count` views; in sagittal slices none is mirrored, front is not back.
+
+    Args:
+        view_list: (shift along the first axis, along the second, 1 where mirrored).
+        count: how many.
+        plane: of the slices.
+
+    Raises:
+        ValueError: there are not that many.
+    """
+    if not 1 <= count <= len(view_list):
+        raise ValueError(f"views is {count}; expected 1 to {len(view_list)}.")
+    return [
+        View((int(rows), int(columns)), bool(mirrored) and plane != "sagittal")
+        for rows, columns, mirrored in view_list[:count]
+    ]
+
+
+class NeighbouringSliceInferer(Inferer):
+    """Volume in, volume out, with any number of slices per input of the network.
+
+    Slices of background alone are not computed, they stay background.
+
+    Args:
+        slices: channels of the generator, 1 or 3; of what comes out, the middle one is kept.
+        distance_mm: between the slices of one input; the nearest existing ones are taken, edge
+            slices are repeated.
+        batch_size: slices translated at once.
+        views: of each slice, see `choose_views`; their results are averaged.
+        view_list: all views that can be chosen.
+        plane: of the slices.
+        average_neighbours: average the three results of a slice, as the middle and as either
+            neighbour; needs a generator of three slices, and costs no further pass.
+        progress: whether a bar counts the slices.
+
+    Raises:
+        ValueError: not that many views, or nothing to average neighbours of.
+    """
+
+    def __init__(
+        self,
+        *,
+        slices: int,
+        distance_mm: float,
+        batch_size: int,
+        views: int,
+        view_list: Sequence[Sequence[int]],
+        plane: str,
+        average_neighbours: bool | str,
+        progress: bool | str,
+    ) -> None:
+        self.slices = slices
+        self.distance_mm = distance_mm
+        self.batch_size = batch_size
+        self.views = choose_views(view_list, views, plane)
+        self.average_neighbours = is_on(average_neighbours)
+        self.progress = is_on(progress)
+        if self.average_neighbours and slices == 1:
+            raise ValueError(
+                "average_neighbours needs a generator that translates three slices at once; this "
+                "one has slices 1. Average shifted views instead: --views 4."
+            )
+
+    def __call__(self, inputs: Tensor, network: Network, *args: Any, **kwargs: Any) -> Tensor:
+        """Translate (1, 1, height, width, slices) to the same shape."""
+        return self.translate(inputs, [network]).mean
+
+    def translate(self, inputs: Tensor, networks: Sequence[Network]) -> Translation:
+        """Translate one volume by every network in every view.
+
+        Args:
+            inputs: (1, 1, height, width, slices) in [-1, 1].
+            networks: generators of one direction; from the second on an ensemble.
+        """
+        images = torch.moveaxis(torch.as_tensor(inputs)[0, 0], -1, 0)
+        step = max(1, round(self.distance_mm / compute_slice_spacing_mm(inputs)))
+        passes = [(network, view) for network in networks for view in self.views]
+        total, squares = torch.zeros_like(images), torch.zeros_like(images)
+        shown = tqdm(
+            passes, desc="passes", leave=False, disable=not self.progress or len(passes) == 1
+        )
+        for network, view in shown:
+            result = self._translate_once(images, network, view, step)
+            total += result
+            squares += result**2
+        mean = total / len(passes)
+        variance = (squares / len(passes) - mean**2).clamp(min=0)
+        spread = None if len(passes) == 1 else _as_volume(variance.sqrt())
+        return Translation(_as_volume(mean), spread)
+
+    def _translate_once(self, images: Tensor, network: Network, view: View, step: int) -> Tensor:
+        """Return (slices, height, width)."""
+        rows = self._list_rows(len(images), step)
+        shown = torch.flatten(images > BACKGROUND, 1).any(1).nonzero().flatten()
+        rows = rows[shown.to(rows.device)]
+        total = torch.zeros_like(images)
+        counts = torch.zeros(len(images), device=images.device)
+        dtype = _find_dtype(network)
+        bar = tqdm(total=len(rows), desc="slices", leave=False, disable=not self.progress)
+        for part in rows.split(self.batch_size):
+            stack = view.show(images[part.clamp(0, len(images) - 1)]).to(dtype)
+            self._collect(view.undo(network(stack).to(images.dtype)), part, total, counts)
+            bar.update(len(part))
+        bar.close()
+        mean = total / counts.clamp(min=1)[:, None, None]
+        return torch.where(counts[:, None, None] > 0, mean, BACKGROUND)
+
+    def _list_rows(self, count: int, step: int) -> Tensor:
+        """Slices that go in together, (slice, channel); beyond the edges below 0 or above."""
+        offsets = torch.arange(self.slices) - self.slices // 2
+        return torch.arange(count)[:, None] + step * offsets[None, :]
+
+    def _collect(self, results: Tensor, rows: Tensor, total: Tensor, counts: Tensor) -> None:
+        """Add the middle results, or all three, to the slices that they show."""
+        middle = self.slices // 2
+        channels = range(self.slices) if self.average_neighbours else [middle]
+        for channel in channels:
+            places = rows[:, channel]
+            inside = (places >= 0) & (places < len(total))
+            total.index_add_(0, places[inside].to(total.device), results[inside, channel])
+            counts.index_add_(
+                0, places[inside].to(total.device), torch.ones_like(counts)[: int(inside.sum())]
+            )
+
+
+def _as_volume(images: Tensor) -> Tensor:
+    return torch.moveaxis(images, 0, -1)[None, None]
+
+
+def _find_dtype(network: Network) -> torch.dtype:
+    """Return the format of a network's weights, in which it wants its input."""
+    if isinstance(network, nn.Module):
+        for parameter in network.parameters():
+            return parameter.dtype
+    return torch.float32

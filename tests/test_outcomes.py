@@ -1,0 +1,51 @@
+"""The table of what became of every scan."""
+
+from __future__ import annotations
+
+import pytest
+from scripts.inference.outcomes import Outcome, OutcomeTable, format_outcomes, load_outcomes
+
+DONE = Outcome("a.nii", "t1w_to_t2w", "done", "a_T2w.nii.gz", 2.5, 1200.0)
+FAILED = Outcome("b.nii", "t1w_to_t2w", "failed", message="cannot\nbe\tread")
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    path = tmp_path / "inference.tsv"
+    path.write_text(format_outcomes([DONE, FAILED]))
+    first, second = load_outcomes(path)
+    assert first == DONE
+    assert second.message == "cannot be read"
+
+
+def test_it_is_written_after_every_scan_and_the_directions_stand_beside_each_other(tmp_path):
+    table = OutcomeTable(str(tmp_path))
+    table.add(DONE)
+    assert len(load_outcomes(table.path)) == 1
+    other = OutcomeTable(str(tmp_path))
+    other.add(Outcome("a.nii", "t2w_to_t1w", "done"))
+    other.add(Outcome("a.nii", "t1w_to_t2w", "exists"))
+    rows = load_outcomes(table.path)
+    assert [(row.direction, row.status) for row in rows] == [
+        ("t1w_to_t2w", "exists"), ("t2w_to_t1w", "done")
+    ]  # fmt: skip
+
+
+def test_some_failures_are_no_error_of_a_program_that_loads_the_bundle(tmp_path):
+    table = OutcomeTable(str(tmp_path))
+    table.add(DONE)
+    table.add(FAILED)
+    table.report()
+
+
+def test_only_failures_are_an_error(tmp_path):
+    table = OutcomeTable(str(tmp_path))
+    table.add(FAILED)
+    with pytest.raises(ValueError, match=r"Nothing was translated \(1 failed\). b.nii"):
+        table.report()
+
+
+def test_a_foreign_table_is_not_overwritten(tmp_path):
+    (tmp_path / "inference.tsv").write_text("name\tvalue\nx\t1\n")
+    with pytest.raises(ValueError, match="Move it away"):
+        OutcomeTable(str(tmp_path)).add(DONE)
+    assert (tmp_path / "inference.tsv").read_text().startswith("name")

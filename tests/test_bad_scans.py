@@ -117,17 +117,23 @@ def test_a_scan_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     assert "Permission denied" in first.message
 
 
-def start(folder: Path, *options: str, **settings) -> subprocess.Popen[str]:
+def start(
+    folder: Path,
+    *options: str,
+    config: str = "configs/inference.json",
+    cwd: Path = BUNDLE,
+    **settings,
+) -> subprocess.Popen[str]:
     """Start inference as a user does, in a process of its own."""
     sizes = [part for name, value in SMALL.items() for part in (f"--{name}", str(value))]
     command = [
         sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "inference",
-        "--config_file", "configs/inference.json", "--models_dir", str(folder),
+        "--config_file", config, "--models_dir", str(folder),
         "--output_dir", str(folder / "out"), "--brain_extraction", "none", *sizes, *options,
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        command, cwd=BUNDLE, env=environment, encoding="utf-8",
+        command, cwd=cwd, env=environment, encoding="utf-8",
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **settings,
     )  # fmt: skip
 
@@ -186,3 +192,15 @@ def test_killed_it_leaves_whole_files_and_a_second_run_ends_it(tmp_path):
     assert len(list((tmp_path / "out").rglob("*synthetic*.nii.gz"))) == 6
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
     assert len(load_outcomes(tmp_path / "out" / "inference.tsv")) == 6
+
+
+def test_it_runs_from_another_folder(tmp_path):
+    save_model(tmp_path)
+    source = save_dataset(tmp_path / "study", t1w_only=1)
+    process = start(
+        tmp_path, "--input", str(source), "--bundle_root", str(BUNDLE), cwd=tmp_path,
+        config=str(BUNDLE / "configs" / "inference.json"),
+    )  # fmt: skip
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    assert "1 done" in output.splitlines()[-1]

@@ -55,7 +55,20 @@ def test_it_holds_what_the_zoo_wants_and_no_trace_of_use(packaged):
         "models/model.pt",
         "models/model_t2w_to_t1w.pt",
     ]
-    kinds = {".py", ".json", ".conf", ".md", ".txt", ".png", ".html", ".css", ".js", ".j2", ".pt", ""}
+    kinds = {
+        ".py",
+        ".json",
+        ".conf",
+        ".md",
+        ".txt",
+        ".png",
+        ".html",
+        ".css",
+        ".js",
+        ".j2",
+        ".pt",
+        "",
+    }
     assert {Path(name).suffix for name in names} <= kinds
     own = {name for name in names if not name.startswith("models/")}
     assert own <= set(list_names(BUNDLE))

@@ -116,7 +116,7 @@ def test_configs_stay_as_they_are_when_no_size_is_given(tmp_path):
 def test_the_unpacked_archive_translates_a_scan_with_no_project_on_the_path(packaged, tmp_path):
     scan = save_head(tmp_path / "heads", "sub-01", "T1w", seed=1)
     with zipfile.ZipFile(packaged.parent / f"{NAME}_v{VERSION}.zip") as archive:
-        archive.extractall(tmp_path)  # noqa: S202 - our own
+        archive.extractall(tmp_path)
     run_inference(tmp_path / NAME, scan, tmp_path / "out")
     assert (tmp_path / "out" / "sub-01_space-T1w_desc-synthetic_T2w.nii.gz").is_file()
 

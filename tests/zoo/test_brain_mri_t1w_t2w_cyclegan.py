@@ -5,10 +5,11 @@ project's own tests run it through tests/test_zoo.py. The bundle ships weights o
 configs say, so nothing but the data is overridden.
 """
 
-import os
 import shutil
+import sys
 import tempfile
 import unittest
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -37,9 +38,10 @@ class TestBrainMriT1wT2wCycleGan(unittest.TestCase):
 
     def setUp(self):
         """Write one scan of each contrast."""
-        self.folder = tempfile.mkdtemp()
+        sys.path.insert(0, BUNDLE)  # the configs name parts of the package `scripts`
+        self.folder = Path(tempfile.mkdtemp())
         for contrast in ("T1w", "T2w"):
-            nib.save(make_head(), os.path.join(self.folder, f"sub-01_{contrast}.nii.gz"))
+            nib.save(make_head(), self.folder / f"sub-01_{contrast}.nii.gz")
 
     def tearDown(self):
         """Leave nothing behind."""
@@ -48,21 +50,20 @@ class TestBrainMriT1wT2wCycleGan(unittest.TestCase):
     @parameterized.expand(CASES)
     def test_infer_config(self, override, source, target):
         """A scan goes in, a synthetic one on the same grid comes out."""
-        output = os.path.join(self.folder, "out")
-        scan = os.path.join(self.folder, f"sub-01_{source}.nii.gz")
+        scan = self.folder / f"sub-01_{source}.nii.gz"
         workflow = ConfigWorkflow(
             workflow_type="infer",
-            config_file=os.path.join(BUNDLE, "configs/inference.json"),
-            logging_file=os.path.join(BUNDLE, "configs/logging.conf"),
-            meta_file=os.path.join(BUNDLE, "configs/metadata.json"),
-            input=scan,
-            output_dir=output,
+            config_file=f"{BUNDLE}/configs/inference.json",
+            logging_file=f"{BUNDLE}/configs/logging.conf",
+            meta_file=f"{BUNDLE}/configs/metadata.json",
+            input=str(scan),
+            output_dir=str(self.folder / "out"),
             brain_extraction="none",
             **override,
         )
         check_workflow(workflow, check_properties=True)
         name = f"sub-01_space-{source}_desc-synthetic_{target}.nii.gz"
-        self.assertEqual(nib.load(os.path.join(output, name)).shape, nib.load(scan).shape)
+        self.assertEqual(nib.load(self.folder / "out" / name).shape, nib.load(scan).shape)
 
 
 if __name__ == "__main__":

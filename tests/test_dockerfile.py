@@ -36,7 +36,7 @@ def test_it_installs_the_versions_of_the_metadata():
 def test_its_base_is_pinned_its_user_is_not_root_and_it_names_no_host():
     text = DOCKERFILE.read_text()
     assert re.findall(r"^FROM (.*)$", text, re.MULTILINE) == ["python:3.11-slim-bookworm"]
-    assert text.index("USER inference") < text.index("ENTRYPOINT")
+    assert text.index("USER 10001") < text.index("ENTRYPOINT")
     assert "://" not in text
 
 

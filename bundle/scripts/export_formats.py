@@ -12,7 +12,12 @@ import torch
 from monai.bundle import ckpt_export
 from torch import Tensor, nn
 
-from scripts.trained_generator import SMALLEST_SIZE, TrainedGenerator, describe_generator
+from scripts.trained_generator import (
+    CONFIGS,
+    SMALLEST_SIZE,
+    TrainedGenerator,
+    describe_generator,
+)
 from scripts.whole_files import write_text
 
 # The newest opset that torch 2.13's exporter writes without converting what it wrote.
@@ -37,17 +42,21 @@ def write_torchscript(generator: TrainedGenerator, path: Path) -> None:
     else, meets its direction and sizes.
     """
     folder = path.parent / "configs"
-    inference, description = folder / "inference.json", folder / DESCRIPTION
-    write_text(inference, json.dumps(generator.config))
-    write_text(folder / "metadata.json", json.dumps(generator.metadata))
-    write_text(description, format_description(generator))
+    texts = {
+        "metadata.json": json.dumps(generator.metadata),
+        "inference.json": json.dumps(generator.config),
+        "deploy.json": (CONFIGS / "deploy.json").read_text(encoding="utf-8"),
+        DESCRIPTION: format_description(generator),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
     logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)  # it lists our own files
     ckpt_export(
         net_id="network_def",
         filepath=str(path),
         ckpt_file=str(generator.checkpoint),
         meta_file=str(folder / "metadata.json"),
-        config_file=[str(inference), str(description)],
+        config_file=[str(folder / name) for name in texts if name != "metadata.json"],
     )
 
 

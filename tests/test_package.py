@@ -91,6 +91,10 @@ def test_its_bytes_are_the_same_again_at_another_time(packaged, tmp_path):
     again = save_package(tmp_path)
     name = f"{NAME}_v{VERSION}.zip"
     assert (again.parent / name).read_bytes() == (packaged.parent / name).read_bytes()
+    with zipfile.ZipFile(again.parent / name) as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert {entry.external_attr >> 16 for entry in archive.infolist()} == {0o100644}
+        assert archive.namelist() == sorted(archive.namelist())
 
 
 def test_its_configs_are_those_of_the_sizes_that_were_given(tmp_path):

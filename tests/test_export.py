@@ -16,8 +16,9 @@ import pytest
 import torch
 from monai.data import load_net_with_metadata
 from scripts.export import LARGEST_DIFFERENCE, check_difference, export, main
-from scripts.export_formats import FORMATS
+from scripts.export_formats import FORMATS, compute_largest_difference
 from scripts.networks import ResnetGenerator
+from scripts.trained_generator import load_generator
 
 from tests.inference_config import BUNDLE
 
@@ -176,3 +177,10 @@ def test_what_cannot_be_exported_says_why(tmp_path, monkeypatch, content, option
 def test_an_unknown_kind_names_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="torchscript, onnx, torch_export"):
         export("tensorrt", str(tmp_path / "model.trt"))
+
+
+def test_outputs_of_another_size_are_an_error_that_shows_both_sizes(tmp_path):
+    save_model(tmp_path)
+    generator = load_generator(models_dir=str(tmp_path), checkpoint=None, options=SMALL)
+    with pytest.raises(ValueError, match=r"found \(2, 1, 8, 11\), expected \(2, 1, 8, 12\)"):
+        compute_largest_difference(generator, lambda images: images[..., 1:], ((2, 8, 12),))

@@ -66,7 +66,8 @@ def check_absent(paths: Iterable[Path], *, overwrite: bool) -> None:
     existing = [str(path) for path in paths if path.exists()]
     if existing and not overwrite:
         raise FileExistsError(
-            f"{', '.join(existing)}: already there. Choose another name, or pass --overwrite true."
+            f"{', '.join(existing)}: already there. Choose another output, or pass "
+            "--overwrite true."
         )
 
 

@@ -184,3 +184,13 @@ def test_outputs_of_another_size_are_an_error_that_shows_both_sizes(tmp_path):
     generator = load_generator(models_dir=str(tmp_path), checkpoint=None, options=SMALL)
     with pytest.raises(ValueError, match=r"found \(2, 1, 8, 11\), expected \(2, 1, 8, 12\)"):
         compute_largest_difference(generator, lambda images: images[..., 1:], ((2, 8, 12),))
+
+
+def test_a_misspelt_option_is_an_error_before_anything_is_written(tmp_path, monkeypatch):
+    save_model(tmp_path)
+    arguments = ["export", "torchscript", str(tmp_path / "a.ts"), f"--models_dir={tmp_path}"]
+    arguments += [f"--{name}={value}" for name, value in SMALL.items()]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--diretion", "t1w_to_t2w"])
+    with pytest.raises(SystemExit, match="--diretion .did you mean --direction"):
+        main()
+    assert not (tmp_path / "a.ts").exists()

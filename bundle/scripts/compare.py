@@ -9,7 +9,7 @@ from pathlib import Path
 import fire
 from fire.decorators import SetParseFn
 
-from scripts.config_options import is_on
+from scripts.config_options import check_flags, is_on
 from scripts.evaluation.evaluation_folders import (
     find_mismatches,
     load_evaluations,
@@ -68,6 +68,7 @@ def compare(
 def main() -> None:
     """Compare; what can be expected to go wrong ends with one clear line."""
     try:
+        check_flags(compare, sys.argv[1:])
         fire.Fire(compare, name="python -m scripts.compare")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

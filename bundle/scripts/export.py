@@ -10,7 +10,7 @@ from pathlib import Path
 import fire
 from fire.decorators import SetParseFn
 
-from scripts.config_options import is_on
+from scripts.config_options import check_flags, is_on
 from scripts.errors import find_cause
 from scripts.export_formats import FORMATS, compute_largest_difference
 from scripts.trained_generator import load_generator
@@ -97,6 +97,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec")  # torch about torch
     warnings.filterwarnings("ignore", message=".*run bundles from trusted sources")
     try:
+        check_flags(export, sys.argv[1:])
         fire.Fire(export, name="python -m scripts.export")
     except (ValueError, OSError, RuntimeError) as error:
         cause = find_cause(error)

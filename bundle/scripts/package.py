@@ -12,7 +12,7 @@ from typing import Any
 import fire
 from fire.decorators import SetParseFn
 
-from scripts.config_options import is_on
+from scripts.config_options import check_flags, is_on
 from scripts.config_references import load_config
 from scripts.errors import find_cause
 from scripts.package_archive import format_large_files, write_archive
@@ -148,6 +148,7 @@ def _remove(folder: Path) -> None:
 def main() -> None:
     """Package; what can be expected to go wrong ends with one clear line."""
     try:
+        check_flags(package, sys.argv[1:])
         fire.Fire(package, name="python -m scripts.package")
     except (ValueError, OSError, RuntimeError) as error:
         cause = find_cause(error)

@@ -35,11 +35,13 @@ def save_package(folder: Path, **sizes: Any) -> Path:
     return folder / "package" / NAME
 
 
-def run_inference(bundle: Path, scan: Path, output_dir: Path, python: str = sys.executable) -> None:
+def run_inference(
+    bundle: Path, scan: Path, output_dir: Path, *options: str, python: str = sys.executable
+) -> None:
     """Translate a brain-extracted scan in the bundle's folder, as its model card says."""
     command = [python, "-W", "ignore", "-m", "monai.bundle", "run", "inference"]
     command += ["--config_file", "configs/inference.json", "--input", str(scan)]
-    command += ["--output_dir", str(output_dir), "--brain_extraction", "none"]
+    command += ["--output_dir", str(output_dir), "--brain_extraction", "none", *options]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(command, cwd=bundle, env=clean, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

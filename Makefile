@@ -12,7 +12,7 @@ RUN := cd bundle && $(BIN)/python -W ignore -m monai.bundle run
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full test-hdbet lint bench \
+.PHONY: help setup demo test test-full test-hdbet test-package lint bench package \
     demo-data demo-report demo-training demo-evaluation demo-inference demo-registration demo-figure
 
 help:  ## list the commands
@@ -70,12 +70,24 @@ test: setup  ## the tests, without those that take long
 	$(PYTEST)
 
 test-full: setup  ## all tests that run without the extra hdbet
-	$(PYTEST) -m "not hdbet"
+	$(PYTEST) -m "not hdbet and not environment"
 
 test-hdbet: setup  ## install the extra hdbet (about 2 GB) and run its tests; there are none yet
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[hdbet]"
 	$(BIN)/python -m pip uninstall --quiet --yes torchvision
 	$(BIN)/python -m pytest -m hdbet
+
+test-package: setup  ## run the packaged bundle in an empty environment of the packages that metadata.json names
+	PIP_ARGS="$(PIP_ARGS)" $(BIN)/python -m pytest -m environment
+
+# The folder that training wrote, and the sizes of its networks where they are not the usual ones:
+# make package MODELS=outputs/demo/run PACKAGE_OPTIONS="--features 16 --upsampling transposed"
+MODELS ?= bundle/models
+PACKAGE_OPTIONS ?=
+
+package: setup  ## write outputs/package: the bundle with MODELS=folder for the MONAI Model Zoo, and its archive
+	cd bundle && $(BIN)/python -m scripts.package $(CURDIR)/outputs/package --models_dir $(abspath $(MODELS)) \
+	    --overwrite true $(PACKAGE_OPTIONS)
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
+collect_ignore = ["zoo"]  # in the Model Zoo's form; test_zoo.py runs it as the Zoo does
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 import fire
 from fire.decorators import SetParseFn
 
-from scripts.config_options import is_on
+from scripts.config_options import check_flags, is_on
 from scripts.evaluation.evaluation_folders import (
     find_mismatches,
     load_evaluations,
@@ -17,7 +17,7 @@ from scripts.evaluation.evaluation_folders import (
 )
 from scripts.evaluation.side_by_side import compare_evaluations
 from scripts.report.comparison_page import format_csv, format_text, render_page
-from scripts.whole_files import write_text
+from scripts.whole_files import check_absent, write_text
 
 FILES = ("comparison.html", "comparison.csv", "comparison.json")
 
@@ -48,7 +48,7 @@ def compare(
             "between, and a whole number from 0."
         )
     paths = [Path(output) / name for name in FILES]
-    _check_absent(paths, overwrite=is_on(overwrite))
+    check_absent(paths, overwrite=is_on(overwrite))
     evaluations = load_evaluations([Path(folder) for folder in folders], figures=names)
     mismatches = find_mismatches(evaluations)
     if mismatches and not is_on(common):
@@ -65,18 +65,10 @@ def compare(
     return f"{format_text(content)}\n\nWritten: {', '.join(map(str, paths))}"
 
 
-def _check_absent(paths: list[Path], *, overwrite: bool) -> None:
-    existing = [str(path) for path in paths if path.exists()]
-    if existing and not overwrite:
-        raise FileExistsError(
-            f"{', '.join(existing)}: already there. Choose another --output, or pass "
-            "--overwrite true."
-        )
-
-
 def main() -> None:
     """Compare; what can be expected to go wrong ends with one clear line."""
     try:
+        check_flags(compare, sys.argv[1:])
         fire.Fire(compare, name="python -m scripts.compare")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

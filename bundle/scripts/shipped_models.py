@@ -9,7 +9,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from scripts.checkpoints import save_whole
+from scripts.checkpoints import DAMAGED, save_whole
 from scripts.ema import MovingAverage
 from scripts.errors import describe_mismatch
 from scripts.evaluation.evaluator import CycleGanEvaluator
@@ -61,12 +61,29 @@ def load_models(*, models_dir: str, averages: Mapping[str, MovingAverage]) -> No
                 f"{path}: there is no such model. Train one, or name the folder that holds "
                 f"{' and '.join(MODEL_FILES.values())} with --models_dir."
             )
-        _load_model(average.source, path)
+        load_weights(average.source, path)
         average.restart()
 
 
-def _load_model(network: nn.Module, path: Path) -> None:
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load a bare state dict into a network.
+
+    Raises:
+        ValueError: the file is damaged, is no bare state dict, or is of another network.
+    """
     try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except DAMAGED as error:
+        raise ValueError(
+            f"{path}: cannot be read as weights ({str(error).splitlines()[0][:200]}). Expected a "
+            "model.pt as training writes it."
+        ) from error
+    if not isinstance(content, Mapping) or not all(map(torch.is_tensor, content.values())):
+        raise ValueError(
+            f"{path}: this is no bare state dict of one network. Expected a model.pt as training "
+            "writes it, not a checkpoint_*.pt to go on from."
+        )
+    try:
+        network.load_state_dict(content)
     except RuntimeError as error:
         raise ValueError(f"{path}: {describe_mismatch(error)}") from error

@@ -1,0 +1,161 @@
+"""The bundle as the MONAI Model Zoo takes it: ``python -m scripts.package --help``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import fire
+from fire.decorators import SetParseFn
+
+from scripts.config_options import check_flags, is_on
+from scripts.config_references import load_config
+from scripts.errors import find_cause
+from scripts.package_archive import format_large_files, write_archive
+from scripts.shipped_models import MODEL_FILES
+from scripts.trained_generator import adapt_metadata, load_generator
+from scripts.whole_files import check_absent, write_whole
+
+NAME = "brain_mri_t1w_t2w_cyclegan"  # of the folder, the archive, and the bundle in the Model Zoo
+BUNDLE = Path(__file__).resolve().parents[1]
+FOLDERS = ("configs", "docs", "scripts")
+REWRITTEN = ("inference", "train", "metadata")
+LEFT_OUT = ("__pycache__", "*.pyc", ".*", "outputs", "*.log", "*.pt")
+
+
+@SetParseFn(str, "output", "models_dir", "models_url")  # a folder "1e3" is no number
+def package(
+    output: str,
+    *,
+    models_dir: str,
+    models_url: str = "",
+    features: int | None = None,
+    blocks: int | None = None,
+    upsampling: str | None = None,
+    slices: int | None = None,
+    overwrite: bool | str = False,
+) -> str:
+    """Write the bundle with its models as a folder and as a zip archive for the MONAI Model Zoo.
+
+    Sizes that are given here become the defaults of the packaged inference.json and train.json, so
+    that what is packaged runs as it is.
+
+    Args:
+        output: folder to write to; the bundle's folder and <name>_v<version>.zip appear in it.
+        models_dir: folder of model.pt and model_t2w_to_t1w.pt, as training writes them.
+        models_url: address of the folder from which files above 25 MB will be downloaded.
+        features: channels of the generators' first layer, as in training.
+        blocks: residual blocks, as in training.
+        upsampling: resize or transposed, as in training.
+        slices: that go in and come out, as in training.
+        overwrite: true replaces the folder and the archive of an earlier run.
+    """
+    sizes = {"features": features, "blocks": blocks, "upsampling": upsampling, "slices": slices}
+    sizes = {name: size for name, size in sizes.items() if size is not None}
+    metadata = load_config(BUNDLE / "configs" / "metadata.json")
+    check_version(metadata)
+    check_models(models_dir, sizes)
+    folder = Path(output) / NAME
+    archive = Path(output) / f"{NAME}_v{metadata['version']}.zip"
+    check_absent([folder, archive], overwrite=is_on(overwrite))
+    with write_whole(folder) as unfinished:
+        write_bundle(unfinished, models_dir=Path(models_dir), sizes=sizes)
+        large = _write_large_files(unfinished, models_url)
+        _remove(folder)
+    with write_whole(archive) as unfinished:
+        write_archive(unfinished, folder)
+    return f"Written: {folder}, {archive}{_describe_large_files(large, models_url)}"
+
+
+def check_version(metadata: Mapping[str, Any]) -> None:
+    """Fail unless the newest entry of the changelog, which is the first, is the version."""
+    newest = next(iter(metadata["changelog"]), "nothing")
+    if metadata["version"] != newest:
+        raise ValueError(
+            f"configs/metadata.json: version is {metadata['version']}, but the first entry of its "
+            f"changelog is {newest}. Say there what changed, or set the version."
+        )
+
+
+def check_models(models_dir: str, sizes: Mapping[str, Any]) -> None:
+    """Fail unless a folder has both generators, as bare state dicts of networks of these sizes.
+
+    Raises:
+        FileNotFoundError: a model is missing.
+        ValueError: one cannot be read, holds more than weights, or is of another network.
+    """
+    missing = [name for name in MODEL_FILES.values() if not (Path(models_dir) / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{models_dir}: no {' and no '.join(missing)} here. Train first, and name the folder "
+            "that training wrote with --models_dir. `make demo` trains small ones for a try: "
+            "outputs/demo/run with --features 16 --upsampling transposed."
+        )
+    for direction in MODEL_FILES:
+        load_generator(
+            models_dir=models_dir, checkpoint=None, options={**sizes, "direction": direction}
+        )
+
+
+def write_bundle(folder: Path, *, models_dir: Path, sizes: Mapping[str, Any]) -> None:
+    """Copy what belongs to a bundle into a new folder, with sizes written into its configs."""
+    folder.mkdir()
+    shutil.copy(BUNDLE / "LICENSE", folder)
+    for name in FOLDERS:
+        shutil.copytree(BUNDLE / name, folder / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    (folder / "models").mkdir()
+    for name in MODEL_FILES.values():
+        shutil.copy(models_dir / name, folder / "models")
+    configs = {name: load_config(folder / "configs" / f"{name}.json") for name in REWRITTEN}
+    for name in ("inference", "train"):
+        configs[name] |= sizes
+    configs["metadata"] = adapt_metadata(configs["metadata"], configs["inference"])
+    for name, config in configs.items():
+        text = json.dumps(config, indent=4, ensure_ascii=False) + "\n"
+        (folder / "configs" / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def _write_large_files(folder: Path, models_url: str) -> list[str]:
+    """Write large_files.yml if there are any, and return their names."""
+    names, text = format_large_files(folder, models_url)
+    if names:
+        (folder / "large_files.yml").write_text(text)
+    return names
+
+
+def _describe_large_files(names: list[str], models_url: str) -> str:
+    if not names:
+        return ""
+    address = "" if models_url else " Its addresses are empty: give --models_url before submitting."
+    return (
+        f"\nAbove 25 MB, and so in large_files.yml: {', '.join(names)}. Leave them out of the pull "
+        f"request to the Zoo.{address}"
+    )
+
+
+def _remove(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if not (folder / "configs" / "metadata.json").is_file():
+        raise ValueError(f"{folder}: this is no bundle, and is left alone. Choose another OUTPUT.")
+    shutil.rmtree(folder)
+
+
+def main() -> None:
+    """Package; what can be expected to go wrong ends with one clear line."""
+    try:
+        check_flags(package, sys.argv[1:])
+        fire.Fire(package, name="python -m scripts.package")
+    except (ValueError, OSError, RuntimeError) as error:
+        cause = find_cause(error)
+        if not isinstance(cause, (ValueError, OSError)):
+            raise
+        sys.exit(f"error: {cause}")
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scripts.brain_quality import MaskLimits, MaskQuality
+from scipy.ndimage import binary_dilation
+from scripts.brain_quality import MaskLimits, MaskQuality, compute_empty_shell
 from scripts.brain_quality import check_brain_mask as check_against
 
 from tests.inference_config import parse_inference
@@ -101,6 +102,18 @@ def test_thick_slices_that_end_within_the_brain_pass_like_thin_ones() -> None:
 def test_other_limits_can_be_set() -> None:
     infants = replace(ADULT_LIMITS, volume_cm3=(300.0, 900.0))
     assert check_brain_mask(cut_in_half(make_brain()), AFFINE, limits=infants).failures == ()
+
+
+def test_the_surroundings_of_a_brain_are_2_to_8_mm_away():
+    mask = make_brain()
+    volume = mask.astype(float)
+    assert compute_empty_shell(volume, mask, np.full(3, 2.0)) == 1
+    skull = binary_dilation(mask, iterations=8)  # 16 mm
+    assert compute_empty_shell(skull.astype(float), mask, np.full(3, 2.0)) == 0
+    # A scalp that begins 10 mm outside the brain is none of its surroundings.
+    scalp = volume + (skull & ~binary_dilation(mask, iterations=6))
+    assert compute_empty_shell(scalp, mask, np.full(3, 2.0)) > 0.9
+    assert compute_empty_shell(volume, np.ones_like(mask), np.full(3, 2.0)) == 0
 
 
 def test_real_brain_extracted_scans_pass(shared_data: Path) -> None:

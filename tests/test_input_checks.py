@@ -13,6 +13,7 @@ import torch
 from monai.data import MetaTensor
 from scripts.inference.input_checks import (
     CheckContrastd,
+    CheckExtractedd,
     CheckHounsfieldd,
     InputRefusedError,
 )
@@ -100,6 +101,24 @@ def test_the_wrong_contrast_is_found_in_a_run(tmp_path):
     (wrong.parent / "sub-02_T1w.nii.gz").write_bytes(wrong.read_bytes())
     first, second = run(tmp_path, input=str(wrong.parent))
     assert (first.status, second.status) == ("done", "refused")
+
+
+def test_a_brain_that_is_extracted_anew_is_warned_about(caplog):
+    check = CheckExtractedd("image", "mask", refuse=True, empty_fraction=0.5)
+    head = torch.zeros(1, 30, 30, 30)
+    head[:, 10:20, 10:20, 10:20] = 1
+    mask = MetaTensor(head, affine=torch.diag(torch.tensor([2.0, 2, 2, 1])))
+    mask.meta["brain_extraction"] = "deepbet"
+    for surroundings, warned in ((1.0, False), (0.0, True)):
+        caplog.clear()
+        image = MetaTensor(torch.where(head > 0, 1.0, surroundings), meta=dict(mask.meta))
+        image.meta["filename_or_obj"] = "scan.nii"
+        check({"image": image, "mask": mask})
+        assert ("pass --brain_extraction none" in caplog.text.lower()) == warned
+    mask.meta["brain_extraction"] = "none"
+    caplog.clear()
+    check({"image": image, "mask": mask})
+    assert caplog.text == ""
 
 
 REAL = {

@@ -19,6 +19,7 @@ from scripts.preprocessing import (
 )
 
 from tests.inference_config import parse_inference
+from tests.inference_runs import save_model
 
 OBLIQUE = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.3, -0.2, 0.4))
 # (axis codes or an affine, shape, voxel size in mm): odd sizes, anisotropic, thick slices
@@ -84,9 +85,13 @@ def test_coordinates_come_back_within_half_a_voxel(tmp_path, name, world_axis):
     if np.ptp(voxels[voxels > 0]) == 0:
         pytest.skip("one slice has no extent along this axis")
     parser = parse_inference(
-        brain_extraction="none", bias_correction=False, output_dir=str(tmp_path / "out")
+        brain_extraction="none",
+        bias_correction=False,
+        output_dir=str(tmp_path / "out"),
+        refuse_unfit=False,
+        checkpoint=str(save_model(tmp_path)),
     )
-    data = parser.get_parsed_content("preprocessing")({"image": str(source)})
+    data = parser.get_parsed_content("checked_preprocessing")({"image": str(source)})
     low, high = data["image"].meta["percentiles"]
     data["pred"] = data["image"].clone()
     parser.get_parsed_content("postprocessing")(data)
@@ -111,9 +116,13 @@ def test_output_has_the_header_of_its_input_and_no_free_text(tmp_path):
     image.set_sform(image.affine, 4)
     nib.save(image, source)
     parser = parse_inference(
-        brain_extraction="none", bias_correction=False, output_dir=str(tmp_path / "out")
+        brain_extraction="none",
+        bias_correction=False,
+        output_dir=str(tmp_path / "out"),
+        refuse_unfit=False,
+        checkpoint=str(save_model(tmp_path)),
     )
-    data = parser.get_parsed_content("preprocessing")({"image": str(source)})
+    data = parser.get_parsed_content("checked_preprocessing")({"image": str(source)})
     data["pred"] = data["image"].clone()
     parser.get_parsed_content("postprocessing")(data)
     result = nib.load(tmp_path / "out" / "sub-01_space-T1w_desc-synthetic_T2w.nii.gz")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import label
+from scipy.ndimage import distance_transform_edt, label
 
 
 @dataclass(frozen=True)
@@ -101,3 +101,30 @@ def compute_border_fraction(mask: NDArray[np.bool_], spacing_mm: NDArray[np.floa
         for face in (0, -1)
     )
     return touched / float(mask.sum())
+
+
+# The skull and what lies around it: 2 to 8 mm outside the brain, measured on voxels of about 2 mm.
+SHELL_MM = (2.0, 8.0)
+SHELL_SPACING_MM = 2.0
+
+
+def compute_empty_shell(
+    volume: NDArray[Any], mask: NDArray[np.bool_], spacing_mm: NDArray[np.floating]
+) -> float:
+    """Part of what surrounds the brain that is 0 or less: near 1 where no skull is left.
+
+    Args:
+        volume: (x, y, z), magnitudes.
+        mask: (x, y, z), true in the brain.
+        spacing_mm: voxel size.
+
+    Returns:
+        0 to 1; 0 where nothing surrounds the brain.
+    """
+    steps = [max(1, round(SHELL_SPACING_MM / float(size))) for size in spacing_mm]
+    coarse = tuple(slice(None, None, step) for step in steps)
+    sampling = [float(size) * step for size, step in zip(spacing_mm, steps, strict=True)]
+    distance_mm = distance_transform_edt(~mask[coarse], sampling=sampling)
+    nearest, farthest = SHELL_MM
+    shell = (distance_mm > nearest) & (distance_mm <= farthest)
+    return float(np.mean(volume[coarse][shell] <= 0)) if shell.any() else 0.0

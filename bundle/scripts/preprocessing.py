@@ -20,6 +20,7 @@ from monai.transforms import (
     MapTransform,
     Orientationd,
     Pad,
+    Spacingd,
 )
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
@@ -117,6 +118,19 @@ class SmoothInPlaned(MapTransform):
         smooth[0] = torch.from_numpy(gaussian_filter(volume[0].numpy(), (*sigma, 0.0)))
         smooth.meta["source_spacing_mm"] = spacing
         return smooth
+
+
+class ResampleInPlaned(Spacingd):
+    """MONAI's ``Spacingd``, which leaves alone what is not among its keys.
+
+    Spacingd takes every other entry whose name begins with a key and ``_`` for meta data of that
+    key, such as the ``image_path`` that MONAI Label adds.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any], lazy: bool | None = None) -> Any:
+        """Resample every key."""
+        own = {key: data[key] for key in self.key_iterator(dict(data))}
+        return {**data, **super().__call__(own, lazy)}
 
 
 def compute_in_plane_margins(mask: Tensor, size: int) -> tuple[tuple[int, int], tuple[int, int]]:

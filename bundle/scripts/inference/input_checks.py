@@ -15,12 +15,13 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from scripts.brain_quality import MaskQuality
+from scripts.brain_quality import MaskQuality, compute_empty_shell
 from scripts.config_options import is_on
 from scripts.inference.directions import SOURCE_OF_DIRECTION, TARGET_OF_DIRECTION, check_direction
 
 logger = logging.getLogger(__name__)
 
+EXTRACTING = ("deepbet", "hd-bet")  # methods that look for a brain in a head
 WAY_OUT = "If it is right all the same, pass --refuse_unfit false."
 
 
@@ -132,6 +133,45 @@ class CheckBrainMaskd(InputCheck):
                 f"brain mask unlike that of a whole adult brain ({'; '.join(quality.failures)}): "
                 "a partial field of view, an infant or a failed extraction?",
             )
+
+
+class CheckExtractedd(InputCheck):
+    """Warn of a brain that was extracted already and is extracted anew, which makes it worse.
+
+    The background around the brain is then 0: 84 % of it or more in ten real brain-extracted
+    scans, 10 % at most in 48 whole heads.
+
+    Args:
+        keys: the volume in the file's own units.
+        mask_key: the brain on the same grid; its meta data name the method.
+        refuse: see `InputCheck`.
+        empty_fraction: part of the surroundings that must be 0.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, mask_key: str, *, refuse: bool | str, empty_fraction: float
+    ) -> None:
+        super().__init__(keys, refuse=refuse)
+        self.mask_key = mask_key
+        self.empty_fraction = empty_fraction
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Pass the data unchanged."""
+        mask = data[self.mask_key]
+        method = mask.meta["brain_extraction"]
+        for key in self.key_iterator(dict(data)):
+            if method not in EXTRACTING or mask.shape[-1] == 1:
+                continue
+            volume, spacing_mm = data[key], data[key].pixdim.numpy()
+            empty = compute_empty_shell(volume[0].numpy(), mask[0].numpy() > 0, spacing_mm)
+            if empty > self.empty_fraction:
+                self.warn(
+                    volume,
+                    f"{empty:.0%} of what surrounds the brain is 0: the input seems to be "
+                    f"brain-extracted, and {method} has masked it anew. Pass --brain_extraction "
+                    "none.",
+                )
+        return dict(data)
 
 
 class CheckContrastd(InputCheck):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from scripts.nifti_output import save_volume
 from scripts.whole_files import write_text
 
 Array = NDArray[Any]
+
+logger = logging.getLogger(__name__)
 
 
 class SaveScand(MapTransform):
@@ -58,8 +61,11 @@ class SaveScand(MapTransform):
         self.provenance = provenance
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write the outputs of one scan."""
+        """Write the outputs of one scan; in a program that brings no picture of it, nothing."""
         result = dict(data)
+        if self.source_key not in result:
+            logger.debug("no %s: another program takes the result", self.source_key)
+            return result
         image: MetaTensor = result[self.source_key]
         file = Path(image.meta["filename_or_obj"])
         source = str(result.get("source", file.name))

@@ -11,6 +11,7 @@ from scripts.networks import (
     ResidualBlock,
     ResizeConvolution,
     ResnetGenerator,
+    RowConvolution,
     initialise_weights,
 )
 from torch import Tensor, nn
@@ -123,6 +124,16 @@ def test_resize_convolution_equals_doubling_then_convolving() -> None:
     features = torch.randn(2, 3, 5, 8, dtype=torch.float64)
     doubled = features.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     torch.testing.assert_close(layer(features), layer.convolution(doubled))
+
+
+@pytest.mark.parametrize(("inside", "outside"), [(1, 6), (6, 1), (3, 8), (8, 3), (4, 4)])
+def test_a_convolution_row_by_row_equals_the_plain_one(inside: int, outside: int) -> None:
+    torch.manual_seed(0)
+    layer = RowConvolution(inside, outside).double()
+    image = torch.randn(2, inside, 9, 12, dtype=torch.float64)
+    padded = torch.nn.functional.pad(image, [3, 3, 3, 3], mode="reflect")
+    plain = torch.nn.functional.conv2d(padded, layer.weight, layer.bias)
+    torch.testing.assert_close(layer(image), plain)
 
 
 def test_resize_convolution_with_a_centre_tap_repeats_each_pixel() -> None:

@@ -133,7 +133,7 @@ def test_both_networks_do_what_the_metadata_say(bundle, tmp_path, direction):
 
 
 def test_a_network_of_another_number_of_channels_is_found(bundle, tmp_path):
-    with pytest.raises(RuntimeError, match="3 channels"):
+    with pytest.raises(ValueError, match="3 channels"):
         verify_net_in_out(
             net_id="network_def",
             meta_file=str(bundle / "configs" / "metadata.json"),

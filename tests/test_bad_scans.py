@@ -176,7 +176,7 @@ def test_killed_it_leaves_whole_files_and_a_second_run_ends_it(tmp_path):
     study = save_dataset(tmp_path / "study", t1w_only=6)
     process = start(tmp_path, "--input", str(study), start_new_session=True)
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "out").rglob("*synthetic*.nii.gz")):
+    while not list((tmp_path / "out").rglob("*synthetic*.json")):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.01)
@@ -185,7 +185,8 @@ def test_killed_it_leaves_whole_files_and_a_second_run_ends_it(tmp_path):
     written = list((tmp_path / "out").rglob("sub-*.nii.gz"))
     for path in written:
         nib.load(path).get_fdata()  # raises where a file is cut short
-    finished = [path for path in written if "synthetic" in path.name]
+    finished = [path.with_suffix(".nii.gz") for path in (tmp_path / "out").rglob("*_T2w.json")]
+    assert finished
     times = {path: path.stat().st_mtime_ns for path in finished}
     rows = run(tmp_path, input=str(study), precision="auto")
     assert {row.status for row in rows} <= {"done", "exists"}
@@ -204,3 +205,24 @@ def test_it_runs_from_another_folder(tmp_path):
     output = process.communicate()[0]
     assert process.returncode == 0, output
     assert "1 done" in output.splitlines()[-1]
+
+
+def test_terminated_it_finishes_what_it_writes_and_lists_it(tmp_path):
+    save_model(tmp_path)
+    study = save_dataset(tmp_path / "study", t1w_only=8)
+    process = start(tmp_path, "--input", str(study))
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "out").rglob("*synthetic*.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.terminate()
+    output = process.communicate()[0]
+    assert process.returncode == 128 + signal.SIGTERM, output
+    done = {row.output for row in load_outcomes(tmp_path / "out" / "inference.tsv")}
+    written = {
+        path.relative_to(tmp_path / "out").as_posix()
+        for path in (tmp_path / "out").rglob("*synthetic*.nii.gz")
+    }
+    assert done == written
+    assert 0 < len(done) < 8
+    assert not list((tmp_path / "out").rglob(".unfinished*"))

@@ -96,6 +96,11 @@ def test_a_missing_slice_is_an_error(tmp_path):
         load_series(folder)
 
 
+def test_slices_at_one_place_are_a_series_in_time():
+    with pytest.raises(ValueError, match="lie at one place"):
+        check_distances(np.zeros((5, 3)), name="series")
+
+
 def test_even_distances_pass_whatever_their_direction():
     positions = np.outer(np.arange(5), [0.5, 0.2, -3.0])
     check_distances(positions, name="series")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from scripts.inference.directions import select_model
 
 from tests.inference_runs import make_workflow, run, save_model
@@ -108,6 +110,106 @@ def test_the_same_scan_gives_the_same_bytes(tmp_path):
         run(tmp_path, input=str(source), output_dir=str(tmp_path / name))
     for path in sorted((tmp_path / "a").glob("sub-*")):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+
+
+def test_another_input_of_the_same_name_is_not_taken_for_done(tmp_path):
+    save_model(tmp_path)
+    for number in (1, 2):
+        save_head(tmp_path / f"study-{number}", "sub-01", "T1w", seed=number)
+    paths = [next((tmp_path / f"study-{n}").rglob("*.nii.gz")) for n in (1, 2)]
+    run(tmp_path, input=str(paths[0]))
+    before = (tmp_path / "out" / f"{SYNTHETIC}.nii.gz").read_bytes()
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path, input=str(paths[1]))
+    assert "tells of another sub-01_T1w.nii.gz" in find_message(caught.value)
+    assert (tmp_path / "out" / f"{SYNTHETIC}.nii.gz").read_bytes() == before
+
+
+def test_other_settings_replace_nothing_even_where_an_output_is_missing(tmp_path):
+    save_model(tmp_path)
+    source = save_head(tmp_path / "heads", "sub-01", "T1w", seed=1)
+    run(tmp_path, input=str(source))
+    before = (tmp_path / "out" / f"{SYNTHETIC}.nii.gz").read_bytes()
+    for change in ({"views": 2, "uncertainty": True}, {"largest_value": 4000}):
+        (outcome,) = run(tmp_path, input=str(source), **change)
+        assert outcome.status == "exists"
+        assert "OTHER PARAMETERS" in outcome.message
+    assert (tmp_path / "out" / f"{SYNTHETIC}.nii.gz").read_bytes() == before
+
+
+def test_an_overwrite_that_fails_half_way_is_not_taken_for_done(tmp_path, monkeypatch):
+    save_model(tmp_path)
+    source = save_head(tmp_path / "heads", "sub-01", "T1w", seed=1)
+    run(tmp_path, input=str(source))
+    save_model(tmp_path, seed=1)
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("scripts.inference.save_scan.save_volume", fail)
+        with pytest.raises(RuntimeError):
+            run(tmp_path, input=str(source), overwrite=True)
+    (outcome,) = run(tmp_path, input=str(source))
+    assert outcome.status == "done"
+
+
+def test_damaged_side_cars_and_long_names_are_rows_and_no_scan_is_lost(tmp_path):
+    save_model(tmp_path)
+    study = save_dataset(tmp_path / "study", t1w_only=3)
+    long = study / "sub-01" / "anat" / f"sub-01_acq-{'x' * 215}_T1w.nii.gz"
+    (study / "sub-01" / "anat" / "sub-01_T1w.nii.gz").rename(long)
+    run(tmp_path, input=str(study), participant_label="02")
+    side_car = next((tmp_path / "out").rglob("*.json"))
+    next((tmp_path / "out" / "sub-02").rglob("*.json")).write_text("")
+    assert side_car
+    rows = run(tmp_path, input=str(study))
+    assert [row.status for row in rows] == ["failed", "failed", "done"]
+    assert "damaged" in rows[1].message
+
+
+def test_a_model_that_gives_no_numbers_is_an_error(tmp_path):
+    path = save_model(tmp_path)
+    weights = torch.load(path, weights_only=True)
+    next(reversed(weights.values())).fill_(float("nan"))
+    torch.save(weights, path)
+    source = save_head(tmp_path / "heads", "sub-01", "T1w", seed=1)
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path, input=str(source))
+    assert "no finite numbers" in find_message(caught.value)
+    assert not list((tmp_path / "out").glob("sub-*"))
+
+
+def test_a_reference_of_the_wrong_contrast_is_refused(tmp_path):
+    save_model(tmp_path)
+    source = save_head(tmp_path / "heads", "sub-01", "T1w", seed=1)
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path, input=str(source), reference=str(source), bias_correction=False)
+    assert "looks like T1w" in find_message(caught.value)
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_a_single_slice_of_every_plane_is_translated(tmp_path, plane):
+    save_model(tmp_path)
+    head = make_head(1, "T1w")
+    axis = {"sagittal": 0, "coronal": 1, "axial": 2}[plane]
+    middle = tuple(slice(n // 2, n // 2 + 1) if i == axis else slice(None)
+                   for i, n in enumerate(head.shape))  # fmt: skip
+    nib.save(head.slicer[middle], tmp_path / "slice.nii.gz")
+    (outcome,) = run(tmp_path, input=str(tmp_path / "slice.nii.gz"), plane=plane)
+    assert outcome.status == "done", outcome.message
+    assert nib.load(tmp_path / "out" / outcome.output).shape == head.slicer[middle].shape
+
+
+def test_odd_names_are_carried_through(tmp_path):
+    save_model(tmp_path)
+    source = save_head(tmp_path / "heads", "sub-01", "T1w", seed=1)
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    shutil.copy(source, folder / "a$^$b.nii.gz")
+    shutil.copy(source, os.fsencode(folder) + b"/M\xfcller.nii.gz")
+    rows = run(tmp_path, input=str(folder))
+    assert [row.status for row in rows] == ["done", "done"]
 
 
 def test_an_output_that_is_missing_is_made_again(tmp_path):
@@ -228,6 +330,8 @@ def find_message(error: BaseException | None) -> str:
         ({"participant_label": "01"}, "needs a BIDS dataset"),
         ({"ensemble_dirs": "nowhere"}, "no such model in nowhere"),
         ({"output_dir": "/dev/null/out"}, "cannot be written to"),
+        ({"batch_size": 0}, "batch_size is 0; expected 1 or more"),
+        ({"brain_extraction": "absent.nii"}, "there is no such mask file"),
         ({"device": "gpu"}, "expected cpu, cuda or cuda:N"),
     ],
 )

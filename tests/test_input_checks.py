@@ -26,22 +26,20 @@ RANGES = {"T1w": (0.55, 0.9), "T2w": (0.2, 0.5)}
 
 
 def make_volume(values) -> MetaTensor:
-    tensor = torch.as_tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1)
+    tensor = torch.as_tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1).repeat(1, 1, 2, 2)
     return MetaTensor(tensor, meta={"filename_or_obj": "/somewhere/scan.nii.gz"})
 
 
-def check_contrast(median: float, direction: str = "t1w_to_t2w", *, refuse: bool = True):
+def check_contrast(median: float, contrast: str = "T1w", *, refuse: bool = True):
     """A brain of three voxels with this median, and a background that must not count."""
-    check = CheckContrastd(
-        "image", "mask", refuse=refuse, direction=direction, median_ranges=RANGES
-    )
+    check = CheckContrastd("image", "mask", refuse=refuse, contrast=contrast, median_ranges=RANGES)
     image = make_volume([-1, -1, -1, -1, 2 * median - 1, -1, 1])
     return check({"image": image, "mask": make_volume([0, 0, 0, 0, 1, 1, 1])})
 
 
 def test_the_right_contrast_passes_in_silence(caplog):
     check_contrast(0.7)
-    check_contrast(0.33, "t2w_to_t1w")
+    check_contrast(0.33, "T2w")
     assert caplog.text == ""
 
 
@@ -49,7 +47,7 @@ def test_the_other_contrast_is_refused_with_the_way_out():
     with pytest.raises(InputRefusedError, match=r"looks like T2w.*--direction t2w_to_t1w"):
         check_contrast(0.33)
     with pytest.raises(InputRefusedError, match=r"looks like T1w.*--direction t1w_to_t2w"):
-        check_contrast(0.7, "t2w_to_t1w")
+        check_contrast(0.7, "T2w")
 
 
 @pytest.mark.parametrize("median", [0.1, 0.52, 0.95])
@@ -63,6 +61,13 @@ def test_a_refusal_can_be_overruled(caplog):
     with caplog.at_level(logging.WARNING):
         check_contrast(0.33, refuse=False)
     assert "looks like T2w" in caplog.text
+
+
+def test_a_single_slice_may_hold_little_but_fluid(caplog):
+    check = CheckContrastd("image", "mask", refuse=True, contrast="T1w", median_ranges=RANGES)
+    image, mask = make_volume([-1, -0.4, -0.4, -0.4]), make_volume([0, 1, 1, 1])
+    check({"image": image[..., :1], "mask": mask[..., :1]})
+    assert "the median of the brain is 0.30" in caplog.text
 
 
 def test_hounsfield_units_are_refused():
@@ -133,12 +138,10 @@ def test_real_scans_pass_the_right_way_and_are_refused_the_other(shared_data: Pa
     other = {"T1w": "T2w", "T2w": "T1w"}[contrast]
     parser["direction"] = f"{contrast.lower()}_to_{other.lower()}"
     right = parser.get_parsed_content("checked_preprocessing")
+    wrong = CheckContrastd("image", "brain_mask", refuse=True, median_ranges=RANGES, contrast=other)
     paths = [path for pattern in REAL[contrast] for path in sorted(shared_data.glob(pattern))]
     assert len(paths) == 4
-    prepared = right({"image": str(paths[0])})
-    wrong = CheckContrastd(
-        "image", "brain_mask", refuse=True, median_ranges=RANGES,
-        direction=f"{other.lower()}_to_{contrast.lower()}",
-    )  # fmt: skip
-    with pytest.raises(InputRefusedError, match=f"looks like {contrast}"):
-        wrong(prepared)
+    for path in paths:
+        prepared = right({"image": str(path)})
+        with pytest.raises(InputRefusedError, match=f"looks like {contrast}"):
+            wrong(prepared)

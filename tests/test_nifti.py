@@ -146,6 +146,21 @@ def test_the_grid_is_kept_to_the_bit_and_free_text_is_not(tmp_path):
     assert b"Jane" not in gzip.decompress((tmp_path / "out.nii.gz").read_bytes())
 
 
+def test_lengths_in_other_units_are_refused(tmp_path):
+    image = make_image((4, 5, 6))
+    image.header.set_xyzt_units("meter")
+    with pytest.raises(ValueError, match="its lengths are in meter. Expected mm"):
+        load_volume(save(tmp_path, image))
+
+
+def test_forms_that_disagree_are_warned_about(tmp_path, caplog):
+    image = make_image((4, 5, 6))
+    image.set_sform(np.diag([2.0, 2, 2, 1]), 1)
+    image.set_qform(np.diag([-2.0, 2, 2, 1]), 1)
+    load_volume(save(tmp_path, image))
+    assert "sform and qform disagree by up to 12 mm" in caplog.text
+
+
 def test_voxels_of_another_grid_are_refused(tmp_path):
     source = save(tmp_path, make_image((4, 5, 6)))
     with pytest.raises(ValueError, match="cannot lie on the grid"):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from scripts.inference.outcomes import Outcome, OutcomeTable, format_outcomes, load_outcomes
+
+from tests.inference_config import BUNDLE
 
 DONE = Outcome("a.nii", "t1w_to_t2w", "done", "a_T2w.nii.gz", 2.5, 1200.0)
 FAILED = Outcome("b.nii", "t1w_to_t2w", "failed", message="cannot\nbe\tread")
@@ -30,6 +35,33 @@ def test_it_is_written_after_every_scan_and_the_directions_stand_beside_each_oth
     ]  # fmt: skip
 
 
+def test_what_an_earlier_run_found_out_stays_when_outputs_do(tmp_path):
+    warned = Outcome("a.nii", "t1w_to_t2w", "done", "out", 2.5, 1200.0, "the mask is odd")
+    OutcomeTable(str(tmp_path)).add(warned)
+    for _ in range(2):
+        table = OutcomeTable(str(tmp_path))
+        table.add(Outcome("a.nii", "t1w_to_t2w", "exists", "out", message="OTHER MODEL"))
+    (row,) = load_outcomes(table.path)
+    assert (row.status, row.seconds, row.brain_cm3) == ("exists", 2.5, 1200.0)
+    assert row.message == "OTHER MODEL OTHER MODEL the mask is odd" or (
+        row.message == "OTHER MODEL the mask is odd"
+    )
+
+
+def test_two_processes_lose_no_row(tmp_path):
+    program = (
+        "import sys; from scripts.inference.outcomes import Outcome, OutcomeTable; "
+        "table = OutcomeTable(sys.argv[1]); "
+        "[table.add(Outcome(f'{sys.argv[2]}{i}', 'd', 'done')) for i in range(40)]"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program, str(tmp_path), name], cwd=BUNDLE)
+        for name in "ab"
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert len(load_outcomes(tmp_path / "inference.tsv")) == 80
+
+
 def test_some_failures_are_no_error_of_a_program_that_loads_the_bundle(tmp_path):
     table = OutcomeTable(str(tmp_path))
     table.add(DONE)
@@ -47,5 +79,10 @@ def test_only_failures_are_an_error(tmp_path):
 def test_a_foreign_table_is_not_overwritten(tmp_path):
     (tmp_path / "inference.tsv").write_text("name\tvalue\nx\t1\n")
     with pytest.raises(ValueError, match="Move it away"):
+        OutcomeTable(str(tmp_path)).check()
+    with pytest.raises(ValueError, match="Move it away"):
         OutcomeTable(str(tmp_path)).add(DONE)
     assert (tmp_path / "inference.tsv").read_text().startswith("name")
+    (tmp_path / "inference.tsv").write_text(format_outcomes([DONE]).rpartition("\t")[0][:-9])
+    with pytest.raises(ValueError, match="damaged"):
+        OutcomeTable(str(tmp_path)).check()

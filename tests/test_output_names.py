@@ -39,6 +39,16 @@ def test_masks_and_uncertainties():
     assert stems == ["s_space-T1w_desc-brain_mask", "s_space-T1w_desc-uncertainty_T2w"]
     assert all(is_our_output(f"{stem}.nii.gz") for stem in stems)
     assert not is_our_output("sub-01_desc-preproc_T1w.nii.gz")
+    assert not is_our_output("sub-01_desc-brain_T1w.nii.gz")
+
+
+def test_masks_of_both_contrasts_in_one_space_have_two_names():
+    names = {
+        format_output_stem(f"s_space-MNI_{contrast}.nii", direction, description="brain").name
+        for contrast, direction in (("T1w", "t1w_to_t2w"), ("T2w", "t2w_to_t1w"))
+    }
+    assert names == {"s_space-MNI_desc-brainT1w_mask", "s_space-MNI_desc-brainT2w_mask"}
+    assert all(is_our_output(name) for name in names)
 
 
 def test_unknown_descriptions_are_refused():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nibabel as nib
 import pytest
-from scripts.inference.scans import list_scans
+from scripts.inference.scans import check_mask_file, list_scans
 
 from tests.small_heads import make_head, save_dataset, save_head
 from tests.tiny_dataset import write_tiny_dataset
@@ -56,7 +56,7 @@ def test_in_a_plain_folder_what_is_named_as_another_contrast_is_left_out(tmp_pat
     names = ("a_T1w.nii.gz", "a_T2w.nii.gz", "a_FLAIR.nii.gz", "b.nii", "deep/c_T1w.nii")
     folder = save_images(tmp_path, *names, "b_space-T1w_desc-synthetic_T2w.nii.gz", ".hidden.nii")
     assert list_sources(folder) == ["a_T1w.nii.gz", "b.nii", "deep/c_T1w.nii"]
-    assert "2 images are named as no T1w; left out" in caplog.text
+    assert "2 images are named as no T1w, or derivatives; left out" in caplog.text
     assert list_sources(folder, "t2w_to_t1w") == ["a_T2w.nii.gz", "b.nii"]
 
 
@@ -69,9 +69,29 @@ def test_a_pattern_is_followed_below_its_fixed_part(tmp_path):
 
 
 def test_two_inputs_whose_outputs_would_have_one_name_are_refused(tmp_path):
-    folder = save_images(tmp_path, "a.nii", "a.nii.gz")
+    folder = save_images(tmp_path / "one", "a.nii", "a.nii.gz")
     with pytest.raises(ValueError, match=r"a\.nii and a\.nii\.gz: their outputs"):
         list_sources(folder)
+    folder = save_images(tmp_path / "other", "a_T1w.nii.gz", "a_desc-preproc_T1w.nii.gz")
+    with pytest.raises(ValueError, match=r"their outputs would have one name"):
+        list_sources(folder)
+
+
+def test_links_to_nowhere_are_listed_and_folders_named_derivatives_can_be_named(tmp_path):
+    folder = save_images(tmp_path / "derivatives" / "bet", "a_desc-brain_T1w.nii.gz")
+    (folder / "b_T1w.nii.gz").symlink_to(folder / "nowhere")
+    assert list_sources(folder) == ["a_desc-brain_T1w.nii.gz", "b_T1w.nii.gz"]
+
+
+def test_a_mask_file_is_for_one_scan(tmp_path):
+    save_images(tmp_path, "mask.nii.gz")
+    scans = [{"image": "a", "source": "a"}, {"image": "b", "source": "b"}]
+    check_mask_file("deepbet", scans)
+    check_mask_file(str(tmp_path / "mask.nii.gz"), scans[:1])
+    with pytest.raises(ValueError, match="one mask file for 2 scans"):
+        check_mask_file(str(tmp_path / "mask.nii.gz"), scans)
+    with pytest.raises(FileNotFoundError, match=r"absent\.nii: there is no such mask file"):
+        check_mask_file("absent.nii", scans[:1])
 
 
 def test_of_a_slice_dataset_the_volumes_on_their_own_grids_are_taken(tmp_path):

@@ -48,18 +48,17 @@ def correct_bias_field(
             "the image before normalisation, or switch bias_correction off for all data."
         )
     # A single slice has no third direction in which a field could vary.
-    flat = volume.shape[2] == 1
-    image = _as_itk(np.maximum(volume, 0), spacing_mm, flat=flat)
-    region = _as_itk(mask.astype(np.uint8), spacing_mm, flat=flat)
+    image = _as_itk(np.maximum(volume, 0), spacing_mm)
+    region = _as_itk(mask.astype(np.uint8), spacing_mm)
     field = sitk.GetArrayFromImage(_log_bias_field(image, region, working_spacing_mm))
-    field = np.transpose(field)[..., np.newaxis] if flat else np.transpose(field)
-    return (volume / np.exp(field)).astype(np.float32)
+    return (volume / np.exp(np.transpose(field).reshape(volume.shape))).astype(np.float32)
 
 
-def _as_itk(array: NDArray[Any], spacing_mm: NDArray[np.float64], *, flat: bool) -> sitk.Image:
-    dimensions = 2 if flat else 3
-    image = sitk.GetImageFromArray(np.transpose(array[..., 0] if flat else array))
-    image.SetSpacing([float(value) for value in spacing_mm[:dimensions]])
+def _as_itk(array: NDArray[Any], spacing_mm: NDArray[np.float64]) -> sitk.Image:
+    """Hand a volume to ITK without its axes of length one."""
+    axes = [axis for axis in range(3) if array.shape[axis] > 1]
+    image = sitk.GetImageFromArray(np.transpose(np.squeeze(array)))
+    image.SetSpacing([float(spacing_mm[axis]) for axis in axes])
     return image
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 IMAGE_POSITION = "0020|0032"  # of the first voxel of a slice, mm in LPS
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+LEAST_DISTANCE_MM = 0.01
 LARGEST_IRREGULARITY = 0.02  # of the distance between slices; positions are rounded in headers
 
 
@@ -42,6 +43,11 @@ def load_series(folder: Path) -> nib.Nifti1Image:
     except RuntimeError as error:
         cause = str(error).strip().splitlines()[-1]
         raise ValueError(f"{folder.name}: cannot be read as a DICOM series ({cause}).") from error
+    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
+        raise ValueError(
+            f"{folder.name}: a multi-frame DICOM file, which is not read. Convert it to NIfTI, for "
+            "example with dcm2niix."
+        )
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise ValueError(f"{folder.name}: {image.GetSize()} is no volume of one value a voxel.")
     count = image.GetSize()[2]
@@ -68,6 +74,10 @@ def check_distances(positions_mm: NDArray[np.float64], *, name: str) -> None:
     """
     distances = np.linalg.norm(np.diff(positions_mm, axis=0), axis=1)
     usual = float(np.median(distances))
+    if usual < LEAST_DISTANCE_MM:
+        raise ValueError(
+            f"{name}: its slices lie at one place. Expected a volume: this is a series in time."
+        )
     uneven = np.abs(distances - usual) > LARGEST_IRREGULARITY * usual
     if uneven.any():
         raise ValueError(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from types import TracebackType
+from types import FrameType, TracebackType
 
 # How MONAI begins the errors that it wraps others into.
 WRAPPERS = ("Failed to instantiate component", "Failed to evaluate", "applying transform")
@@ -19,6 +20,16 @@ def show_cause_last() -> None:
     """
     if is_command_line():
         sys.excepthook = _report
+
+
+def stop_on_termination() -> None:
+    """On MONAI's command line, end by SIGTERM as by Ctrl-C: what is being written is finished."""
+    if is_command_line():
+        signal.signal(signal.SIGTERM, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)  # what a shell reports of a program that a signal has ended
 
 
 def is_command_line() -> bool:
@@ -36,6 +47,8 @@ def find_cause(error: BaseException) -> BaseException:
 
 def describe_mismatch(error: RuntimeError) -> str:
     """Say what `load_state_dict` complains about, and what to do."""
+    if "generator_optimizer" in str(error):
+        return "this is a checkpoint of a training. Give the model.pt that the training wrote."
     first = str(error).splitlines()[1:2] or [str(error)]
     return (
         f"this is of other networks ({first[0].strip()[:200]}). Pass the --features, --blocks, "
@@ -50,7 +63,9 @@ def _report(
     if OTHER_NETWORKS in str(cause) and isinstance(cause, RuntimeError):
         cause = ValueError(f"The model does not fit: {describe_mismatch(cause)}")
     if isinstance(cause, KeyboardInterrupt):
-        sys.stderr.write("\nInterrupted. A training goes on with --resume true.\n")
+        sys.stderr.write(
+            "\nInterrupted. The same command goes on; a training does with --resume true.\n"
+        )
         return
     is_expected = isinstance(cause, EXPECTED)
     if not is_expected or os.environ.get("MONAI_DEBUG", "").lower() in ("1", "true"):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import os
 import zlib
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 from monai.data import NibabelReader
+from nibabel.affines import apply_affine
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
@@ -19,6 +22,9 @@ from scripts.shard_volumes import load_shard
 
 SUFFIXES = (".nii", ".nii.gz")
 SHARD_SUFFIX = ".npy"
+LARGEST_DISAGREEMENT_MM = 2.0
+
+logger = logging.getLogger(__name__)
 
 
 def load_volume(path: str | Path) -> nib.Nifti1Image:
@@ -39,7 +45,7 @@ def load_volume(path: str | Path) -> nib.Nifti1Image:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path.name}: no such file. Looked in {path.parent}.")
+        raise FileNotFoundError(f"{path.name}: no such file.")
     image = _open(path)
     check_affine(image, name=path.name)
     voxels = _read_voxels(image, name=path.name)
@@ -76,9 +82,32 @@ def check_affine(image: nib.Nifti1Image, *, name: str) -> None:
             "position and direction are unknown. Convert it again from DICOM, or set the form "
             "codes if you know that the stored orientation is right."
         )
+    unit = header.get_xyzt_units()[0]
+    if unit not in ("mm", "unknown"):
+        raise ValueError(
+            f"{name}: its lengths are in {unit}. Expected mm: correct the header if that is wrong, "
+            "else convert the file."
+        )
+    _compare_forms(header, image.shape, name=name)
     affine = np.asarray(image.affine)
     if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise ValueError(f"{name}: the affine is not invertible.\nFound: {affine.tolist()}")
+
+
+def _compare_forms(header: nib.Nifti1Header, shape: tuple[int, ...], *, name: str) -> None:
+    """Warn where sform and qform put the volume's corners at different places."""
+    if int(header["sform_code"]) == 0 or int(header["qform_code"]) == 0:
+        return
+    corners = list(product(*([0, size - 1] for size in (*shape, 1, 1)[:3])))
+    places = [apply_affine(form, corners) for form in (header.get_sform(), header.get_qform())]
+    apart_mm = float(np.linalg.norm(places[0] - places[1], axis=1).max())
+    if apart_mm > LARGEST_DISAGREEMENT_MM:
+        logger.warning(
+            "%s: sform and qform disagree by up to %.0f mm. The sform is taken; a viewer that "
+            "takes the qform shows the images elsewhere, maybe mirrored.",
+            name,
+            apart_mm,
+        )
 
 
 def _read_voxels(image: nib.Nifti1Image, *, name: str) -> NDArray[np.float32]:

@@ -16,6 +16,12 @@ def check_direction(direction: str) -> str:
     return direction
 
 
+def name_contrasts(direction: str) -> dict[str, str]:
+    """Return the contrasts that are `source` and `target` of a direction."""
+    source = SOURCE_OF_DIRECTION[check_direction(direction)]
+    return {"source": source, "target": TARGET_OF_DIRECTION[direction]}
+
+
 def select_model(models_dir: str, direction: str) -> str:
     """Path of the generator's weights for a direction.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,12 +45,6 @@ def _load_copy(network_def: nn.Module, path: Path) -> nn.Module:
     except RuntimeError as error:
         raise ValueError(f"{path}: {describe_mismatch(error)}") from error
     return network.eval()
-
-
-def compute_sha256(path: str | Path) -> str:
-    """Hash of a file's content, 64 hexadecimal digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class PrecisionCaster:

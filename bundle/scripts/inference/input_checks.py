@@ -17,7 +17,6 @@ from monai.transforms import MapTransform
 
 from scripts.brain_quality import MaskQuality, compute_empty_shell
 from scripts.config_options import is_on
-from scripts.inference.directions import SOURCE_OF_DIRECTION, TARGET_OF_DIRECTION, check_direction
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +113,7 @@ class CheckBrainMaskd(InputCheck):
             mask = result[key]
             quality = self.check_brain_mask(mask[0].numpy() > 0, mask.affine.numpy())
             mask.meta["brain_cm3"] = quality.volume_cm3
-            if mask.shape[-1] > 1 and quality.failures:
+            if 1 not in mask.shape[1:] and quality.failures:
                 self._judge(mask, quality)
         return result
 
@@ -160,7 +159,7 @@ class CheckExtractedd(InputCheck):
         mask = data[self.mask_key]
         method = mask.meta["brain_extraction"]
         for key in self.key_iterator(dict(data)):
-            if method not in EXTRACTING or mask.shape[-1] == 1:
+            if method not in EXTRACTING or 1 in mask.shape[1:]:
                 continue
             volume, spacing_mm = data[key], data[key].pixdim.numpy()
             empty = compute_empty_shell(volume[0].numpy(), mask[0].numpy() > 0, spacing_mm)
@@ -184,7 +183,7 @@ class CheckContrastd(InputCheck):
         keys: the volume as the network sees it, in [-1, 1].
         mask_key: the brain there.
         refuse: see `InputCheck`.
-        direction: of the translation.
+        contrast: that it should be.
         median_ranges: least and most median by contrast.
     """
 
@@ -194,13 +193,13 @@ class CheckContrastd(InputCheck):
         mask_key: str,
         *,
         refuse: bool | str,
-        direction: str,
+        contrast: str,
         median_ranges: Mapping[str, Sequence[float]],
     ) -> None:
         super().__init__(keys, refuse=refuse)
         self.mask_key = mask_key
-        self.wanted = SOURCE_OF_DIRECTION[check_direction(direction)]
-        self.other = TARGET_OF_DIRECTION[direction]
+        self.wanted = contrast
+        (self.other,) = set(median_ranges) - {contrast}
         self.median_ranges = median_ranges
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -222,7 +221,8 @@ class CheckContrastd(InputCheck):
             f"the median of the brain is {median:.2f} of its intensity range, in {self.wanted} "
             f"it is {least:.2f} to {most:.2f}"
         )
-        if self._fits(self.other, median):
+        # A single slice may hold little but fluid.
+        if self._fits(self.other, median) and 1 not in volume.shape[1:]:
             self.object_to(
                 volume,
                 f"{found}: this looks like {self.other}. For the other way pass --direction "

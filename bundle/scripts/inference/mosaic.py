@@ -74,7 +74,7 @@ def save_mosaic(
     sections = choose_sections(mask, spacing_mm)
     sizes = [section.measure_mm(spacing_mm) for section in sections]
     figure = make_figure(sizes, rows=len(rows))
-    figure.suptitle(title, color=INK, fontsize=9)
+    figure.suptitle(title, color=INK, fontsize=9, parse_math=False)
     grid = figure.add_gridspec(len(rows), len(sections), width_ratios=[width for width, _ in sizes])
     for row, (name, volume) in enumerate(rows.items()):
         for column, section in enumerate(sections):

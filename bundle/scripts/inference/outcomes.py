@@ -7,8 +7,10 @@ import io
 import logging
 import sys
 from collections import Counter
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+
+from filelock import FileLock
 
 from scripts.errors import is_command_line
 from scripts.whole_files import write_text
@@ -53,19 +55,25 @@ class OutcomeTable:
     """
 
     def __init__(self, output_dir: str) -> None:
-        self.path = Path(output_dir) / FILE_NAME
+        self.path = Path(str(output_dir)) / FILE_NAME
         self.outcomes: list[Outcome] = []
+
+    def check(self) -> None:
+        """Fail before any work when another table stands in its place."""
+        load_outcomes(self.path)
 
     def add(self, outcome: Outcome) -> None:
         """Take one outcome, log what is wrong, and write the table."""
+        with FileLock(self.path.with_name(f".{FILE_NAME}.lock")):
+            known = {(row.source, row.direction): row for row in load_outcomes(self.path)}
+            outcome = _join(known.get((outcome.source, outcome.direction)), outcome)
+            known[outcome.source, outcome.direction] = outcome
+            write_text(self.path, format_outcomes([known[key] for key in sorted(known)]))
         self.outcomes.append(outcome)
         if outcome.status in ("refused", "failed"):
             logger.warning("%s: %s. %s", outcome.source, outcome.status, outcome.message)
         elif outcome.status == "exists":
-            logger.info("%s: %s", outcome.source, outcome.message)
-        rows = {(row.source, row.direction): row for row in load_outcomes(self.path)}
-        rows |= {(row.source, row.direction): row for row in self.outcomes}
-        write_text(self.path, format_outcomes([rows[key] for key in sorted(rows)]))
+            logger.info("%s: exists. %s", outcome.source, outcome.message)
 
     def report(self) -> None:
         """Say how it went, and fail where nothing could be translated.
@@ -86,6 +94,19 @@ class OutcomeTable:
             sys.exit(EXIT_CODE_OF_FAILURES)
 
 
+def _join(earlier: Outcome | None, outcome: Outcome) -> Outcome:
+    """Keep what an earlier run found out about a scan whose outputs stay."""
+    if earlier is None or outcome.status != "exists":
+        return outcome
+    parts = dict.fromkeys([outcome.message, earlier.message])
+    return replace(
+        outcome,
+        seconds=earlier.seconds,
+        brain_cm3=earlier.brain_cm3,
+        message=" ".join(part for part in parts if part),
+    )
+
+
 def load_outcomes(path: Path) -> list[Outcome]:
     """Read a table; [] where there is none.
 
@@ -99,7 +120,10 @@ def load_outcomes(path: Path) -> list[Outcome]:
     if reader.fieldnames != names:
         raise ValueError(f"{path}: columns {reader.fieldnames}; expected {names}. Move it away.")
     numbers = ("seconds", "brain_cm3")
-    rows = [{**row, **{name: float(row[name]) for name in numbers}} for row in reader]
+    try:
+        rows = [{**row, **{name: float(row[name]) for name in numbers}} for row in reader]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: damaged ({error}). Move it away.") from error
     return [Outcome(**row) for row in rows]  # type: ignore[arg-type]
 
 
@@ -112,6 +136,7 @@ def format_outcomes(outcomes: list[Outcome]) -> str:
     for outcome in outcomes:
         row = asdict(outcome)
         row["message"] = " ".join(outcome.message.split())
-        writer.writerow({**row, "seconds": f"{outcome.seconds:.1f}"}
-                        | {"brain_cm3": f"{outcome.brain_cm3:.0f}"})  # fmt: skip
+        row["seconds"] = f"{outcome.seconds:.1f}"
+        row["brain_cm3"] = f"{outcome.brain_cm3:.0f}"
+        writer.writerow(row)
     return text.getvalue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,16 @@ from scripts.inference.output_names import format_output_stem
 from scripts.whole_files import UNFINISHED, write_text
 
 SUFFIX = ".nii.gz"
+
+
+LEFTOVER_SECONDS = 3600
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove unfinished files of writes that were killed an hour ago or more."""
+    for path in folder.rglob(f"{UNFINISHED}*"):
+        if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
+            path.unlink(missing_ok=True)
 
 
 class OutputFolder:
@@ -37,7 +48,7 @@ class OutputFolder:
         mosaic: bool,
         uncertainty: bool,
     ) -> None:
-        self.root = Path(output_dir)
+        self.root = Path(str(output_dir))
         self.direction = check_direction(direction)
         self.overwrite = is_on(overwrite)
         self.mask = is_on(mask)
@@ -47,13 +58,15 @@ class OutputFolder:
     def check(self) -> None:
         """Make the folder and write to it once, before hours are spent.
 
+        What writes that were killed have left is removed, if it is older than any write takes.
+
         Raises:
             OSError: it cannot be made or written to.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(prefix=UNFINISHED, dir=self.root):
-                pass
+                remove_leftovers(self.root)
         except OSError as error:
             raise OSError(
                 f"{self.root}: cannot be written to ({error.strerror}). Name a folder of your own "
@@ -75,13 +88,9 @@ class OutputFolder:
                 found[name] = self.root / f"{stem}{SUFFIX}"
         return found
 
-    def holds(self, source: str) -> bool:
-        """Whether every file of an input is there; each appears whole or not at all."""
+    def is_complete(self, source: str) -> bool:
+        """Whether every file of an input is there; each appears whole, the side-car last."""
         return all(path.is_file() for path in self.paths(source).values())
-
-    def must_translate(self, source: str) -> bool:
-        """Whether there is work for an input."""
-        return self.overwrite or not self.holds(source)
 
     def describe_dataset(self, description: dict[str, Any]) -> None:
         """Write BIDS' ``dataset_description.json``, unless there is one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 
 from scripts.inference.directions import SOURCE_OF_DIRECTION, TARGET_OF_DIRECTION, check_direction
@@ -9,6 +10,7 @@ from scripts.inference.directions import SOURCE_OF_DIRECTION, TARGET_OF_DIRECTIO
 # Entities that BIDS puts behind space (its entity table).
 AFTER_SPACE = ("split", "recording", "chunk", "atlas", "seg", "scale", "res", "den", "label")
 DESCRIPTIONS = ("synthetic", "uncertainty", "brain")
+OUR_OUTPUTS = r"_desc-(synthetic_|uncertainty_|brain(T[12]w)?_mask)"
 ENDINGS = (".nii.gz", ".nii", ".npy")
 
 
@@ -39,8 +41,13 @@ def format_output_stem(source: str, direction: str, *, description: str) -> Pure
     parts = [part for part in stem.split("_") if not part.startswith("desc-")]
     if not any(part.startswith("space-") for part in parts):
         parts.insert(_find_place_of_space(parts), f"space-{contrast}")
-    suffix = "mask" if description == "brain" else TARGET_OF_DIRECTION[direction]
-    return path.parent / "_".join([*parts, f"desc-{description}", suffix])
+    if description != "brain":
+        return path.parent / "_".join(
+            [*parts, f"desc-{description}", TARGET_OF_DIRECTION[direction]]
+        )
+    # Of T1w and T2w in one stated space the masks may differ.
+    name = "brain" if f"space-{contrast}" in parts else f"brain{contrast}"
+    return path.parent / "_".join([*parts, f"desc-{name}", "mask"])
 
 
 def _find_place_of_space(parts: list[str]) -> int:
@@ -52,4 +59,4 @@ def _find_place_of_space(parts: list[str]) -> int:
 
 def is_our_output(name: str) -> bool:
     """Whether a file is named as inference names its own."""
-    return any(f"_desc-{description}_" in name for description in DESCRIPTIONS)
+    return re.search(OUR_OUTPUTS, name) is not None

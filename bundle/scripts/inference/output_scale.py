@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scripts.inference.checksums import compute_checksum
 
 
 @dataclass(frozen=True)
@@ -18,16 +21,22 @@ class OutputScale:
         lowest: what 0 is stored as.
         largest: what 1 is stored as.
         dtype: NumPy name of the stored type.
+        reference: name and sha256 of the scan whose scale it is; None for fixed numbers.
     """
 
     lowest: float
     largest: float
     dtype: str
+    reference: dict[str, str] | None = None
 
     @property
     def width(self) -> float:
         """What a difference of 1 is stored as."""
         return self.largest - self.lowest
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the side-car says of it."""
+        return {"range": [self.lowest, self.largest], "reference": self.reference}
 
     def apply(self, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
         """Scale values in [0, 1]."""
@@ -47,7 +56,7 @@ def choose_scale(
         largest_value: what 1 is stored as without a reference; 1 to 32767.
         reference: NIfTI whose percentiles inside the brain become what 0 and 1 are stored as, in
             float32: the inverse of what training did to real scans. None for no reference.
-        preprocessing: finds those percentiles.
+        preprocessing: finds those percentiles, and checks that it is of the target contrast.
 
     Raises:
         ValueError: a largest value that int16 cannot hold, or a reference that cannot be used.
@@ -57,4 +66,5 @@ def choose_scale(
             raise ValueError(f"largest_value is {largest_value}; expected 1 to 32767, for int16.")
         return OutputScale(0.0, float(largest_value), "int16")
     low, high = preprocessing({"image": reference})["image"].meta["percentiles"]
-    return OutputScale(low, high, "float32")
+    file = {"File": Path(reference).name, "SHA256": compute_checksum(Path(reference))}
+    return OutputScale(float(low), float(high), "float32", file)

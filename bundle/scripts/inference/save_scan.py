@@ -1,4 +1,4 @@
-"""Write what was made of one scan: the synthetic volume last, since it says that all is there."""
+"""Write what was made of one scan, the side-car last: where it is, all is there."""
 
 from __future__ import annotations
 
@@ -66,25 +66,29 @@ class SaveScand(MapTransform):
         if self.source_key not in result:
             logger.debug("no %s: another program takes the result", self.source_key)
             return result
-        image: MetaTensor = result[self.source_key]
-        file = Path(image.meta["filename_or_obj"])
+        file = Path(result[self.source_key].meta["filename_or_obj"])
         source = str(result.get("source", file.name))
         paths = self.outputs.paths(source)
-        synthetic, mask = (_as_array(result[key]) for key in (self.keys[0], self.mask_key))
-        if source.startswith("sub-") and "/anat/" in source:
+        # First gone and last there: a side-car vouches for what lies beside it.
+        paths["side_car"].unlink(missing_ok=True)
+        self._write_volumes(paths, result)
+        if "mosaic" in paths:
+            self._write_mosaic(paths["mosaic"], source, result)
+        if is_bids(source):
             self.outputs.describe_dataset(describe_dataset(self.provenance))
         self._write_side_car(paths["side_car"], source, result)
+        return result
+
+    def _write_volumes(self, paths: Mapping[str, Path], result: dict[Hashable, Any]) -> None:
+        synthetic, mask = (_as_array(result[key]) for key in (self.keys[0], self.mask_key))
         if "mask" in paths:
             self._write_volume(paths["mask"], mask > 0, result, "uint8")
         if "uncertainty" in paths:
             spread = _as_array(result[self.uncertainty_key]) * self.scale.width
             self._write_volume(paths["uncertainty"], spread, result, self.scale.dtype)
-        if "mosaic" in paths:
-            self._write_mosaic(paths["mosaic"], source, result)
         # Outside the brain 0, whatever the darkest value of a reference is.
         stored = np.where(mask > 0, self.scale.apply(synthetic), 0)
         self._write_volume(paths["synthetic"], stored, result, self.scale.dtype)
-        return result
 
     def _write_volume(
         self, path: Path, values: Array, result: dict[Hashable, Any], dtype: str
@@ -97,7 +101,7 @@ class SaveScand(MapTransform):
         content = describe_synthetic(
             self.provenance,
             source=source,
-            scale=self.scale,
+            checksum=str(result.get("checksum", "")),
             brain_extraction=str(result[self.mask_key].meta["brain_extraction"]),
             messages=result.get("messages", []),
         )
@@ -115,13 +119,15 @@ class SaveScand(MapTransform):
         if "uncertainty" in self.outputs.paths(source):
             spread = _as_upright(result[self.uncertainty_key])
             rows["uncertainty x 5"] = np.clip(5 * spread, 0, 1)
-        save_mosaic(
-            path,
-            rows=rows,
-            mask=inside,
-            spacing_mm=[float(size) for size in image.pixdim],
-            title=f"{source}: synthetic, not a measurement",
-        )
+        spacing_mm = [float(size) for size in image.pixdim]
+        title = f"{source}: synthetic, not a measurement"
+        save_mosaic(path, rows=rows, mask=inside, spacing_mm=spacing_mm, title=title)
+
+
+def is_bids(source: str) -> bool:
+    """Whether a path below the input folder is that of an image in a BIDS dataset."""
+    parts = Path(source).parts
+    return len(parts) > 2 and parts[0].startswith("sub-") and parts[-2] == "anat"
 
 
 def _as_array(volume: MetaTensor) -> Array:

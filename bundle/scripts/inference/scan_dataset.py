@@ -5,22 +5,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from monai.data import Dataset
 
-from scripts.errors import find_cause
+from scripts.errors import EXPECTED, find_cause
+from scripts.inference.checksums import compute_checksum
 from scripts.inference.input_checks import InputRefusedError
 from scripts.inference.outcomes import Outcome
 from scripts.inference.output_folder import OutputFolder
 from scripts.inference.scan_warnings import collect_warnings
 from scripts.inference.scans import Scan
-from scripts.inference.side_car import Provenance, differs
+from scripts.inference.side_car import Provenance, differs, load_side_car
 
 logger = logging.getLogger(__name__)
 
-EXPECTED = (ValueError, OSError)  # faults of the scan or of the disk
+OTHER_SETTINGS = (
+    "MADE WITH ANOTHER MODEL OR OTHER PARAMETERS. Its outputs stay; --overwrite true replaces them."
+)
 
 
 @dataclass(frozen=True)
@@ -68,31 +72,43 @@ class ScanDataset(Dataset):
     def _transform(self, index: int) -> PreparedScan | Outcome:
         scan = self.data[index]
         source, start = scan["source"], time.perf_counter()
-        if not self.outputs.must_translate(source):
-            return describe_existing(source, self.outputs, self.provenance)
         with collect_warnings() as messages:
             try:
-                data = self.checked_transform(dict(scan))
+                checksum = compute_checksum(Path(scan["image"]))
+                if existing := self._find_existing(source, checksum):
+                    return existing
+                data = self.checked_transform({**scan, "checksum": checksum})
             except Exception as error:
                 seconds = time.perf_counter() - start
                 return describe_failure(source, self.outputs.direction, error, seconds)
         return PreparedScan(source, data, messages, time.perf_counter() - start)
+
+    def _find_existing(self, source: str, checksum: str) -> Outcome | None:
+        """Outcome of a scan whose outputs stay as they are; None where there is work.
+
+        Raises:
+            ValueError: the outputs belong to another input of that name.
+        """
+        paths = self.outputs.paths(source)
+        if self.outputs.overwrite or not paths["side_car"].is_file():
+            return None
+        found = load_side_car(paths["side_car"])
+        if found.get("SourceSHA256") != checksum:
+            raise ValueError(
+                f"{paths['side_car'].name} tells of another {source}, or of an earlier state of "
+                "it. Name another --output_dir, or replace its outputs with --overwrite true."
+            )
+        output = paths["synthetic"].relative_to(self.outputs.root).as_posix()
+        outcome = Outcome(source, self.outputs.direction, "exists", output)
+        if differs(found, self.provenance):
+            return replace(outcome, message=OTHER_SETTINGS)
+        return outcome if self.outputs.is_complete(source) else None
 
 
 def take_only(batch: Sequence[PreparedScan | Outcome]) -> PreparedScan | Outcome:
     """Return the one element of a batch."""
     (only,) = batch
     return only
-
-
-def describe_existing(source: str, outputs: OutputFolder, provenance: Provenance) -> Outcome:
-    """Outcome of a scan whose outputs stay as they are."""
-    paths = outputs.paths(source)
-    output = paths["synthetic"].relative_to(outputs.root).as_posix()
-    message = "Its outputs stay; --overwrite true replaces them."
-    if differs(paths["side_car"], provenance):
-        message = f"MADE WITH ANOTHER MODEL OR OTHER PARAMETERS. {message}"
-    return Outcome(source, outputs.direction, "exists", output, message=message)
 
 
 def describe_failure(source: str, direction: str, error: Exception, seconds: float) -> Outcome:

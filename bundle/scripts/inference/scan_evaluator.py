@@ -84,9 +84,22 @@ class ScanEvaluator(SupervisedEvaluator):
         count = len(self.data_loader)
         hidden = not self.progress or count == 1
         bar = tqdm(total=count, desc="scans", unit="scan", disable=hidden)
+        self.reached: set[str] = set()
         with ThreadPoolExecutor(max_workers=1) as self.writer, bar as self.bar:
-            super().run()
-            self._record(keep=0)
+            try:
+                super().run()
+            finally:
+                self._record(keep=0)
+        self._check_that_all_were_reached()
+
+    def _check_that_all_were_reached(self) -> None:
+        """List scans that the loader has not given: its thread may die in silence."""
+        for scan in self.data_loader.dataset.data:
+            if scan["source"] not in self.reached:
+                message = "Not reached, since reading ended early: run the same command again."
+                self.table.add(
+                    Outcome(scan["source"], self.outputs.direction, "failed", message=message)
+                )
 
     def _iteration(self, engine: Engine, batchdata: PreparedScan | Outcome) -> dict[str, Any]:
         """Translate one scan and hand it to the writer."""
@@ -110,6 +123,11 @@ class ScanEvaluator(SupervisedEvaluator):
         for network in networks:
             network.eval()
         translation = self.inferer.translate(images.to(self.state.device), networks)
+        if not bool(torch.isfinite(translation.mean).all()):
+            raise ValueError(
+                "the model gives values that are no finite numbers. It is damaged or overflowed: "
+                "use another, or --precision fp32."
+            )
         spread = translation.spread
         return Translation(translation.mean.cpu(), None if spread is None else spread.cpu())
 
@@ -142,6 +160,9 @@ class ScanEvaluator(SupervisedEvaluator):
             self._add(self.writing.popleft().result())
 
     def _add(self, outcome: Outcome) -> None:
+        if outcome.source in self.reached:
+            return  # ignite begins anew with a loader that has ended early
+        self.reached.add(outcome.source)
         self.table.add(outcome)
         self.bar.update(1)
 

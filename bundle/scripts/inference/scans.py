@@ -5,11 +5,11 @@ from __future__ import annotations
 import glob
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from scripts.inference.directions import SOURCE_OF_DIRECTION, check_direction
-from scripts.inference.output_names import is_our_output, remove_ending
+from scripts.inference.output_names import format_output_stem, is_our_output, remove_ending
 from scripts.nifti import SUFFIXES
 
 logger = logging.getLogger(__name__)
@@ -17,7 +17,10 @@ logger = logging.getLogger(__name__)
 # Suffixes of BIDS that say that an image in a plain folder is no scan of the wanted contrast.
 KNOWN_SUFFIXES = frozenset(
     ["T1w", "T2w", "FLAIR", "PDw", "PDT2", "T2star", "T2starw", "T1map", "T2map", "angio",
-     "inplaneT1", "inplaneT2", "bold", "sbref", "dwi", "epi", "mask", "dseg", "probseg", "SWI"]
+     "inplaneT1", "inplaneT2", "bold", "sbref", "dwi", "epi", "mask", "dseg", "probseg", "SWI",
+     "UNIT1", "MP2RAGE", "MPM", "MTS", "MTR", "R1map", "R2map", "PDmap", "defacemask", "asl",
+     "magnitude", "magnitude1", "magnitude2", "phase", "phase1", "phase2", "phasediff",
+     "fieldmap", "pet", "CT", "T1rho", "VFA", "IRT1", "MEGRE", "MESE"]
 )  # fmt: skip
 WAY_OUT = (
     "Expected a NIfTI file, a folder of them, a pattern in quotes, a BIDS dataset with "
@@ -48,25 +51,32 @@ def list_scans(source: str, direction: str, participant_label: str | None = None
         ValueError: nothing in it that fits, or two inputs would have outputs of one name.
     """
     contrast = SOURCE_OF_DIRECTION[check_direction(direction)]
-    root = Path(source)
-    if participant_label is not None and not _is_bids(root):
-        raise ValueError(f"--participant_label needs a BIDS dataset; {root.name} holds no sub-*.")
-    if glob.has_magic(source) and not root.exists():
-        root = _find_fixed_part(source)
-        paths = _find_images(root.glob(str(Path(source).relative_to(root))))
-    elif not root.exists():
-        raise FileNotFoundError(f"{source}: no such file or folder. Give one with --input.")
-    elif root.is_file():
-        paths, root = [root], root.parent
-    elif (root / "dataset.json").is_file() and (root / "shards").is_dir():
-        paths, root = _list_shards(root, contrast), root / "shards"
-    elif _is_bids(root):
-        paths = _list_bids(root, contrast, participant_label)
-    else:
-        paths = _list_folder(root, contrast)
+    folder = Path(source)
+    if participant_label is not None and not _is_bids(folder):
+        raise ValueError(f"--participant_label needs a BIDS dataset; {folder.name} holds no sub-*.")
+    root, paths = _find_scans(source, contrast, participant_label)
     if not paths:
         raise ValueError(f"{root.name}: nothing to translate. {WAY_OUT.format(contrast=contrast)}")
-    return _name_scans(paths, root)
+    return _name_scans(paths, root, direction)
+
+
+def _find_scans(
+    source: str, contrast: str, participant_label: str | None
+) -> tuple[Path, list[Path]]:
+    """Return the folder that names are relative to, and the scans of whatever a source is."""
+    folder = Path(source)
+    if glob.has_magic(source) and not folder.exists():
+        root = _find_fixed_part(source)
+        return root, _find_images(root.glob(str(folder.relative_to(root))))
+    if not folder.exists():
+        raise FileNotFoundError(f"{source}: no such file or folder. Give one with --input.")
+    if folder.is_file():
+        return folder.parent, [folder]
+    if (folder / "dataset.json").is_file() and (folder / "shards").is_dir():
+        return folder / "shards", _list_shards(folder, contrast)
+    if _is_bids(folder):
+        return folder, _list_bids(folder, contrast, participant_label)
+    return folder, _list_folder(folder, contrast)
 
 
 def _is_bids(root: Path) -> bool:
@@ -84,7 +94,8 @@ def _find_images(paths: Iterable[Path]) -> list[Path]:
     return sorted(
         path
         for path in paths
-        if path.is_file() and path.name.endswith(SUFFIXES) and not path.name.startswith(".")
+        if (path.is_file() or path.is_symlink())  # a broken link is a scan that failed
+        and path.name.endswith(SUFFIXES) and not path.name.startswith(".")
         and not is_our_output(path.name)
     )  # fmt: skip
 
@@ -122,11 +133,23 @@ def _list_shards(root: Path, contrast: str) -> list[Path]:
 
 def _list_folder(root: Path, contrast: str) -> list[Path]:
     """NIfTI files anywhere below a folder, or else folders of DICOM series."""
-    images = [path for path in _find_images(root.rglob("*")) if "derivatives" not in path.parts]
-    wanted = [path for path in images if not _is_of_another_kind(path, contrast)]
+    images = _find_images(root.rglob("*"))
+    wanted = [
+        path
+        for path in images
+        if not _is_of_another_kind(path, contrast)
+        and "derivatives" not in path.relative_to(root).parts
+    ]
     if left_out := len(images) - len(wanted):
-        logger.warning("%s: %d images are named as no %s; left out", root.name, left_out, contrast)
-    return wanted or ([] if images else _list_series(root))
+        logger.warning(
+            "%s: %d images are named as no %s, or derivatives; left out",
+            root.name, left_out, contrast,
+        )  # fmt: skip
+    series = _list_series(root)
+    if images and series:
+        logger.warning("%s: NIfTI files are taken, %d DICOM series are left out. Translate their "
+                       "folder by itself.", root.name, len(series))  # fmt: skip
+    return wanted if images else series
 
 
 def _is_of_another_kind(path: Path, contrast: str) -> bool:
@@ -149,16 +172,38 @@ def holds_dicom(folder: Path) -> bool:
     return False
 
 
-def _name_scans(paths: list[Path], root: Path) -> list[Scan]:
+def _name_scans(paths: list[Path], root: Path, direction: str) -> list[Scan]:
     scans = []
     first_of: dict[str, str] = {}
     for path in paths:
-        source = path.name if path == root else path.relative_to(root).as_posix()
-        other = first_of.setdefault(remove_ending(source), source)
+        name = path.name if path == root else path.relative_to(root).as_posix()
+        source = name.encode("utf-8", "backslashreplace").decode()  # undecodable bytes, readable
+        output = str(format_output_stem(source, direction, description="synthetic"))
+        other = first_of.setdefault(output, source)
         if other != source:
             raise ValueError(
                 f"{other} and {source}: their outputs would have one name. Rename one, or "
                 "translate them into two output folders."
             )
+        if "_ce-" in path.name:
+            logger.warning("%s: a contrast agent (ce-), which the models do not know", source)
         scans.append({"image": str(path), "source": source})
     return scans
+
+
+def check_mask_file(method: str, data: Sequence[Scan]) -> None:
+    """Fail early when a mask file is not there, or would be used for several scans.
+
+    Args:
+        method: of brain extraction.
+        data: of `list_scans`.
+    """
+    if not str(method).endswith(SUFFIXES):
+        return
+    if not Path(method).is_file():
+        raise FileNotFoundError(f"{Path(method).name}: there is no such mask file.")
+    if len(data) > 1:
+        raise ValueError(
+            f"{Path(method).name}: one mask file for {len(data)} scans. Name one scan with "
+            "--input, or use auto, deepbet, hd-bet or none."
+        )

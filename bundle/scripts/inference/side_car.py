@@ -10,9 +10,11 @@ from typing import Any
 
 from scripts.config_options import is_on
 from scripts.config_references import load_config
+from scripts.inference.checksums import compute_sha256
 from scripts.inference.directions import TARGET_OF_DIRECTION, check_direction
-from scripts.inference.generators import compute_sha256, list_ensemble
+from scripts.inference.generators import list_ensemble
 from scripts.inference.output_scale import OutputScale
+from scripts.nifti import SUFFIXES
 
 SENTENCE = (
     "Synthetic {contrast} image, made by a neural network from the image named in Sources. It is "
@@ -43,6 +45,8 @@ def collect_provenance(
     checkpoint: str,
     ensemble_dirs: Sequence[str] | str | None,
     metadata: str,
+    brain_extraction: str,
+    scale: OutputScale,
     parameters: Mapping[str, Any],
 ) -> Provenance:
     """Read what the side-cars will say.
@@ -52,14 +56,25 @@ def collect_provenance(
         checkpoint: file of the generator's weights.
         ensemble_dirs: folders of further generators.
         metadata: the bundle's `metadata.json`.
-        parameters: as chosen for this run.
+        brain_extraction: method that is asked for, or a mask file.
+        scale: of the stored intensities.
+        parameters: further ones as chosen for this run.
     """
     about = load_config(metadata)
     files = [Path(checkpoint), *list_ensemble(ensemble_dirs, direction)]
     models = tuple({"File": path.name, "SHA256": compute_sha256(path)} for path in files)
     software = {"Name": about["name"], "Version": about["version"]}
     chosen = {name: _read_word(value) for name, value in parameters.items()}
+    chosen["brain_extraction"] = _describe_method(str(brain_extraction))
+    chosen["intensities"] = scale.describe()
     return Provenance(check_direction(direction), models, software, chosen)
+
+
+def _describe_method(method: str) -> str:
+    """Return a method's name, or name and checksum of a mask file."""
+    if not method.endswith(SUFFIXES):
+        return method
+    return f"{Path(method).name} (sha256 {compute_sha256(method)})"
 
 
 def _read_word(value: Any) -> Any:
@@ -71,7 +86,7 @@ def describe_synthetic(
     provenance: Provenance,
     *,
     source: str,
-    scale: OutputScale,
+    checksum: str,
     brain_extraction: str,
     messages: Sequence[str],
 ) -> dict[str, Any]:
@@ -80,12 +95,13 @@ def describe_synthetic(
     return {
         "Description": SENTENCE.format(contrast=contrast),
         "Sources": [source],
+        "SourceSHA256": checksum,
         "SkullStripped": True,
         "GeneratedBy": [provenance.software],
         "SyntheticDirection": provenance.direction,
         "Models": list(provenance.models),
-        "Parameters": {**provenance.parameters, "brain_extraction": brain_extraction},
-        "IntensityRange": [scale.lowest, scale.largest],
+        "Parameters": provenance.parameters,
+        "BrainMask": brain_extraction,
         "Warnings": list(messages),
     }
 
@@ -101,8 +117,16 @@ def describe_dataset(provenance: Provenance) -> dict[str, Any]:
     }
 
 
-def differs(path: Path, provenance: Provenance) -> bool:
-    """Whether an existing side-car tells of other models or parameters than this run's."""
-    known = json.loads(path.read_text(encoding="utf-8"))
-    parameters = {name: known["Parameters"].get(name) for name in provenance.parameters}
-    return (known["Models"], parameters) != (list(provenance.models), provenance.parameters)
+def load_side_car(path: Path) -> dict[str, Any]:
+    """Read a side-car; ValueError that names the file when it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path.name}: damaged ({error}). Delete it and run again.") from error
+    return dict(content)
+
+
+def differs(known: dict[str, Any], provenance: Provenance) -> bool:
+    """Whether a side-car tells of other models or parameters than this run's."""
+    found = (known.get("Models"), known.get("Parameters"))
+    return found != (list(provenance.models), provenance.parameters)

@@ -117,6 +117,8 @@ class NeighbouringSliceInferer(Inferer):
         average_neighbours: bool | str,
         progress: bool | str,
     ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected 1 or more.")
         self.slices = slices
         self.distance_mm = distance_mm
         self.batch_size = batch_size
@@ -183,12 +185,10 @@ class NeighbouringSliceInferer(Inferer):
         middle = self.slices // 2
         channels = range(self.slices) if self.average_neighbours else [middle]
         for channel in channels:
-            places = rows[:, channel]
-            inside = (places >= 0) & (places < len(total))
-            total.index_add_(0, places[inside].to(total.device), results[inside, channel])
-            counts.index_add_(
-                0, places[inside].to(total.device), torch.ones_like(counts)[: int(inside.sum())]
-            )
+            inside = (rows[:, channel] >= 0) & (rows[:, channel] < len(total))
+            places = rows[inside, channel].to(total.device)
+            total.index_add_(0, places, results[inside, channel])
+            counts.index_add_(0, places, torch.ones(len(places), device=total.device))
 
 
 def _as_volume(images: Tensor) -> Tensor:

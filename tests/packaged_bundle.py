@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from scripts.directions import MODEL_FILES
 from scripts.networks import ResnetGenerator
 from scripts.package import NAME, package
-from scripts.shipped_models import MODEL_FILES
 
 SIZES: dict[str, Any] = {"features": 4, "blocks": 1, "upsampling": "transposed", "slices": 1}
 

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from scripts.inference.directions import select_model
+from scripts.directions import select_model
 
 from tests.inference_runs import make_workflow, run, save_model
 from tests.small_heads import make_head, save_dataset, save_head

@@ -16,6 +16,8 @@ from scripts.networks import (
 )
 from torch import Tensor, nn
 
+from tests.plain_networks import copy_plainly
+
 KINDS = ["transposed", "resize"]
 may_script = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 
@@ -134,6 +136,23 @@ def test_a_convolution_row_by_row_equals_the_plain_one(inside: int, outside: int
     padded = torch.nn.functional.pad(image, [3, 3, 3, 3], mode="reflect")
     plain = torch.nn.functional.conv2d(padded, layer.weight, layer.bias)
     torch.testing.assert_close(layer(image), plain)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_and_gradients_are_those_of_plain_layers(kind: str) -> None:
+    torch.manual_seed(0)
+    network = ResnetGenerator(
+        in_channels=1, out_channels=1, features=6, blocks=2, upsampling=kind
+    ).double()
+    plain = copy_plainly(network, upsampling=kind)
+    images = [make_images(2, 1, 24, 36).double().requires_grad_() for _ in range(2)]
+    outputs = [network(images[0]), plain(images[1])]
+    torch.testing.assert_close(*outputs)
+    for output in outputs:
+        (output * torch.linspace(-1, 1, output.numel()).view_as(output)).sum().backward()
+    torch.testing.assert_close(images[0].grad, images[1].grad)
+    for ours, theirs in zip(network.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 def test_resize_convolution_with_a_centre_tap_repeats_each_pixel() -> None:

@@ -24,8 +24,8 @@ from monai.bundle import (
     verify_metadata,
     verify_net_in_out,
 )
+from scripts.directions import MODEL_FILES
 from scripts.package import NAME
-from scripts.shipped_models import MODEL_FILES
 
 from tests.packaged_bundle import SIZES, save_package
 

@@ -14,9 +14,9 @@ from fire.decorators import SetParseFn
 
 from scripts.config_options import check_flags, is_on
 from scripts.config_references import load_config
+from scripts.directions import MODEL_FILES
 from scripts.errors import find_cause
 from scripts.package_archive import format_large_files, write_archive
-from scripts.shipped_models import MODEL_FILES
 from scripts.trained_generator import adapt_metadata, load_generator
 from scripts.whole_files import check_absent, write_whole
 

@@ -12,9 +12,10 @@ from ignite.handlers import Checkpoint
 
 from scripts.checkpoints import list_checkpoints, load_newest_checkpoint
 from scripts.config_options import is_on
+from scripts.directions import MODEL_FILES
 from scripts.ema import MovingAverage
 from scripts.errors import describe_mismatch
-from scripts.shipped_models import MODEL_FILES, load_models
+from scripts.shipped_models import load_models
 from scripts.whole_files import UNFINISHED
 
 logger = logging.getLogger(__name__)

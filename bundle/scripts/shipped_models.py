@@ -10,11 +10,10 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from scripts.checkpoints import DAMAGED, save_whole
+from scripts.directions import MODEL_FILES
 from scripts.ema import MovingAverage
 from scripts.errors import describe_mismatch
 from scripts.evaluation.evaluator import CycleGanEvaluator
-
-MODEL_FILES = {"t1w_to_t2w": "model.pt", "t2w_to_t1w": "model_t2w_to_t1w.pt"}
 
 
 class ModelSaver:

@@ -23,6 +23,7 @@ BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
 sys.path.insert(0, str(BUNDLE))
 
 from tests.earlier_system import EarlierStep  # noqa: E402
+from tests.plain_networks import copy_plainly  # noqa: E402
 from tests.slice_dataset_fixture import write_slice_dataset  # noqa: E402
 
 Step = Callable[[], Any]
@@ -66,10 +67,14 @@ def make_our_step(folder: Path, **options: Any) -> tuple[Step, Any]:
 
 
 def make_earlier_step(trainer: Any) -> Step:
-    """The earlier system's step on copies of the trainer's networks and on a batch of its data."""
+    """The earlier system's step on the trainer's networks, in plain layers, and on its data."""
     import copy
 
-    step = EarlierStep(copy.deepcopy(trainer.generators), copy.deepcopy(trainer.discriminators))
+    from scripts.cyclegan import Generators
+
+    both = (trainer.generators.t1w_to_t2w, trainer.generators.t2w_to_t1w)
+    plain = Generators(*[copy_plainly(network, upsampling="resize") for network in both])
+    step = EarlierStep(plain, copy.deepcopy(trainer.discriminators))
     device = trainer.state.device
     batch = next(iter(trainer.data_loader))
     t1w, t2w = (batch[name].to(device) for name in ("t1w", "t2w"))

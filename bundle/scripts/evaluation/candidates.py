@@ -9,10 +9,11 @@ from glob import glob
 from pathlib import Path
 
 from scripts.checkpoints import DAMAGED, list_checkpoints, load_checkpoint
+from scripts.directions import MODEL_FILES
 from scripts.ema import MovingAverage
 from scripts.errors import describe_mismatch
 from scripts.evaluation.evaluation_folders import name_paths
-from scripts.shipped_models import MODEL_FILES, load_models
+from scripts.shipped_models import load_models
 
 
 @dataclass(frozen=True)

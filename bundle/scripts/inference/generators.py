@@ -10,8 +10,8 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from scripts.directions import select_model
 from scripts.errors import describe_mismatch
-from scripts.inference.directions import select_model
 from scripts.precision import select_precision
 
 

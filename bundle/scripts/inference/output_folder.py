@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.config_options import is_on
-from scripts.inference.directions import check_direction
+from scripts.directions import check_direction
 from scripts.inference.output_names import format_output_stem
 from scripts.whole_files import UNFINISHED, write_text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from scripts.inference.directions import SOURCE_OF_DIRECTION, TARGET_OF_DIRECTION, check_direction
+from scripts.directions import SOURCE_OF_DIRECTION, TARGET_OF_DIRECTION, check_direction
 
 # Entities that BIDS puts behind space (its entity table).
 AFTER_SPACE = ("split", "recording", "chunk", "atlas", "seg", "scale", "res", "den", "label")

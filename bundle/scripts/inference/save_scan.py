@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
-from scripts.inference.directions import SOURCE_OF_DIRECTION, TARGET_OF_DIRECTION
+from scripts.directions import SOURCE_OF_DIRECTION, TARGET_OF_DIRECTION
 from scripts.inference.mosaic import save_mosaic
 from scripts.inference.output_folder import OutputFolder
 from scripts.inference.output_scale import OutputScale

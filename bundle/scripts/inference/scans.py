@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from scripts.inference.directions import SOURCE_OF_DIRECTION, check_direction
+from scripts.directions import SOURCE_OF_DIRECTION, check_direction
 from scripts.inference.output_names import format_output_stem, is_our_output, remove_ending
 from scripts.nifti import SUFFIXES
 

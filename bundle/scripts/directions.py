@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-MODEL_OF_DIRECTION = {"t1w_to_t2w": "model.pt", "t2w_to_t1w": "model_t2w_to_t1w.pt"}
+MODEL_FILES = {"t1w_to_t2w": "model.pt", "t2w_to_t1w": "model_t2w_to_t1w.pt"}
 SOURCE_OF_DIRECTION = {"t1w_to_t2w": "T1w", "t2w_to_t1w": "T2w"}
 TARGET_OF_DIRECTION = {"t1w_to_t2w": "T2w", "t2w_to_t1w": "T1w"}
 
 
 def check_direction(direction: str) -> str:
     """Return a known direction; ValueError for any other."""
-    if direction not in MODEL_OF_DIRECTION:
-        raise ValueError(f"direction {direction!r}. Expected one of {list(MODEL_OF_DIRECTION)}.")
+    if direction not in MODEL_FILES:
+        raise ValueError(f"direction {direction!r}. Expected one of {list(MODEL_FILES)}.")
     return direction
 
 
@@ -28,7 +28,7 @@ def select_model(models_dir: str, direction: str) -> str:
     Raises:
         FileNotFoundError: the folder holds no such model.
     """
-    path = Path(models_dir) / MODEL_OF_DIRECTION[check_direction(direction)]
+    path = Path(models_dir) / MODEL_FILES[check_direction(direction)]
     if not path.is_file():
         raise FileNotFoundError(
             f"{path.name}: no such model in {models_dir}. Train one first, and name the folder "

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +97,34 @@ def test_a_stop_within_an_epoch_changes_nothing(
     assert list_checkpoints(tmp_path)[-1].name == "checkpoint_00000004.pt"
     train(dataset_dir, tmp_path, max_epochs=4, sampling="shuffled", resume=True)
     assert_same(tmp_path / "checkpoint_00000012.pt", finished / "checkpoint_00000012.pt")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize(("step", "workers"), [(2, 0), (4, 2), (6, 0)])
+def test_sigterm_saves_and_the_training_goes_on_to_the_bit(
+    tmp_path: Path, dataset_dir: Path, finished: Path, step: int, workers: int
+) -> None:
+    """Within an epoch (of three steps), in a group of processes with workers, at its end."""
+    options = {"max_epochs": 4, "sampling": "shuffled", "workers": workers}
+    workflow = make_workflow(dataset_dir=str(dataset_dir), output_dir=str(tmp_path), **options)
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    earlier = signal.getsignal(signal.SIGTERM)
+
+    def terminate(engine: Any) -> None:
+        if engine.state.iteration == step:
+            for process in (*multiprocessing.active_children(), multiprocessing.current_process()):
+                os.kill(process.pid, signal.SIGTERM)
+
+    trainer.add_event_handler(Events.ITERATION_STARTED, terminate)
+    with pytest.raises(SystemExit) as ended:
+        workflow.run()
+    assert ended.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == earlier
+    assert list_checkpoints(tmp_path)[-1].name == f"checkpoint_{step:08d}.pt"
+    train(dataset_dir, tmp_path, resume=True, **options)
+    assert_same(tmp_path / "checkpoint_00000012.pt", finished / "checkpoint_00000012.pt")
+    for name in MODELS:
+        assert_same(tmp_path / name, finished / name)
 
 
 def test_a_checkpoint_holds_everything(finished: Path) -> None:

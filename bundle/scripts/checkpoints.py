@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import pickle
+import signal
+import sys
+import threading
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -16,6 +20,7 @@ from scripts.whole_files import open_whole
 
 logger = logging.getLogger(__name__)
 
+EXIT_CODE = 128 + signal.SIGTERM  # what a shell reports of a program that it ended
 DAMAGED = (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, RuntimeError)
 
 
@@ -66,6 +71,9 @@ class CheckpointSaver:
 
     MONAI's saver and ignite's remove an old checkpoint before the new one is on the disk.
 
+    SIGTERM, by which schedulers take a machine back, ends a training after the step that runs
+    (and after the validation, at the end of an epoch) with a checkpoint and exit code 143.
+
     Args:
         output_dir: folder of the run.
         objects: all that has a `state_dict`, by name; the trainer itself is added.
@@ -80,18 +88,40 @@ class CheckpointSaver:
         self.objects = objects
         self.interval = interval
         self.n_saved = n_saved
+        self.is_asked_to_stop = False
 
     def attach(self, engine: Engine) -> None:
         """Act after epochs; attach it last, so that it sees what other handlers changed."""
+        engine.add_event_handler(Events.STARTED, self._listen)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._stop_within_epoch)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Save if it is time."""
+        """Save if it is time, and stop if it was asked for."""
         epoch = engine.state.epoch
-        if engine.state.rank == 0 and (
-            epoch % self.interval == 0 or epoch == engine.state.max_epochs
-        ):
+        is_due = epoch % self.interval == 0 or epoch == engine.state.max_epochs
+        if engine.state.rank == 0 and (is_due or self.is_asked_to_stop):
             self.save(engine)
+        if self.is_asked_to_stop:
+            sys.exit(EXIT_CODE)
+
+    def _listen(self, engine: Engine) -> None:
+        """Take note of SIGTERM while the training runs; Python allows it in its main thread."""
+        self.is_asked_to_stop = False
+        if threading.current_thread() is threading.main_thread():
+            earlier = signal.signal(signal.SIGTERM, self._take_note)
+            engine.resources.callback(signal.signal, signal.SIGTERM, earlier)
+
+    def _take_note(self, number: int, frame: FrameType | None) -> None:
+        self.is_asked_to_stop = True
+        logger.warning("SIGTERM: the training stops with a checkpoint.")
+
+    def _stop_within_epoch(self, engine: Engine) -> None:
+        """Leave the last step of an epoch to the handlers of its end, so that none is left out."""
+        if self.is_asked_to_stop and engine.state.iteration % engine.state.epoch_length:
+            if engine.state.rank == 0:
+                self.save(engine)
+            sys.exit(EXIT_CODE)
 
     def save(self, engine: Engine) -> None:
         """Save now, then remove what is too old."""

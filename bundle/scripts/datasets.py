@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,11 @@ from scripts.slice_tables import (
 
 LARGEST_VALUE = 65535  # of a shard, stands for intensity 1
 OPEN_SHARDS = 128  # files; images and masks together stay below the usual limit of 1024
+
+
+def outlive_termination(worker: int) -> None:
+    """Let a worker go on after SIGTERM, which schedulers send to all: its parent saves and ends."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @lru_cache(maxsize=2 * OPEN_SHARDS)

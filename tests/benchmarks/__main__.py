@@ -8,9 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bundle"))
 
-from tests.benchmarks import evaluation, generator_passes, inference
+from tests.benchmarks import evaluation, generator_passes, inference, training_step
 
-BENCHMARKS = (generator_passes, inference, evaluation)
+BENCHMARKS = (generator_passes, training_step, inference, evaluation)
 COMMAND = "make bench"
 
 

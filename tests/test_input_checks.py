@@ -109,7 +109,7 @@ def test_the_wrong_contrast_is_found_in_a_run(tmp_path):
 
 
 def test_a_brain_that_is_extracted_anew_is_warned_about(caplog):
-    check = CheckExtractedd("image", "mask", refuse=True, empty_fraction=0.5)
+    check = CheckExtractedd("image", "mask", empty_fraction=0.5)
     head = torch.zeros(1, 30, 30, 30)
     head[:, 10:20, 10:20, 10:20] = 1
     mask = MetaTensor(head, affine=torch.diag(torch.tensor([2.0, 2, 2, 1])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 
@@ -43,9 +44,7 @@ def test_what_an_earlier_run_found_out_stays_when_outputs_do(tmp_path):
         table.add(Outcome("a.nii", "t1w_to_t2w", "exists", "out", message="OTHER MODEL"))
     (row,) = load_outcomes(table.path)
     assert (row.status, row.seconds, row.brain_cm3) == ("exists", 2.5, 1200.0)
-    assert row.message == "OTHER MODEL OTHER MODEL the mask is odd" or (
-        row.message == "OTHER MODEL the mask is odd"
-    )
+    assert row.message == "OTHER MODEL the mask is odd"
 
 
 def test_two_processes_lose_no_row(tmp_path):
@@ -62,11 +61,13 @@ def test_two_processes_lose_no_row(tmp_path):
     assert len(load_outcomes(tmp_path / "inference.tsv")) == 80
 
 
-def test_some_failures_are_no_error_of_a_program_that_loads_the_bundle(tmp_path):
+def test_some_failures_are_no_error_of_a_program_that_loads_the_bundle(tmp_path, caplog):
     table = OutcomeTable(str(tmp_path))
     table.add(DONE)
     table.add(FAILED)
-    table.report()
+    with caplog.at_level(logging.INFO):
+        table.report()
+    assert "1 done, 1 failed" in caplog.text
 
 
 def test_only_failures_are_an_error(tmp_path):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-BACKGROUND = -1.0
+from scripts.intensity import BACKGROUND
 
 
 @dataclass(frozen=True, kw_only=True)

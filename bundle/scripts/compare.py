@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
-import fire
 from fire.decorators import SetParseFn
 
-from scripts.config_options import check_flags, is_on
+from scripts.command_line import run_command
+from scripts.config_options import is_on
 from scripts.evaluation.evaluation_folders import (
     find_mismatches,
     load_evaluations,
@@ -66,12 +65,8 @@ def compare(
 
 
 def main() -> None:
-    """Compare; what can be expected to go wrong ends with one clear line."""
-    try:
-        check_flags(compare, sys.argv[1:])
-        fire.Fire(compare, name="python -m scripts.compare")
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    """Compare."""
+    run_command(compare, name="python -m scripts.compare")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -68,18 +68,6 @@ def check_device(device: torch.device | str) -> None:
         )
 
 
-def check_flags(command: Callable[..., object], arguments: Iterable[str]) -> None:
-    """Fail when a command line holds an option that its command lacks.
-
-    fire would say so too, but only after it has run the command without that option.
-    """
-    known = [*inspect.signature(command).parameters, "help"]
-    flags = [text[2:].partition("=")[0] for text in arguments if text.startswith("--")]
-    unknown = sorted({flag.replace("-", "_") for flag in flags if flag} - set(known))
-    if unknown:
-        raise ValueError(f"Unknown option {_format_names(unknown, known)}. See --help.")
-
-
 def is_on(value: bool | str) -> bool:
     """Read a switch, of which the command line makes a word: --resume false is "false"."""
     words = {"true": True, "false": False}
@@ -111,12 +99,13 @@ def _list_references(resolver: ReferenceResolver) -> set[str]:
 
 def _describe(unknown: Iterable[str], known: Iterable[str]) -> str:
     return (
-        f"Unknown option {_format_names(unknown, known)}: no config defines it and none of its "
+        f"Unknown option {format_names(unknown, known)}: no config defines it and none of its "
         "entries reads it."
     )
 
 
-def _format_names(unknown: Iterable[str], known: Iterable[str]) -> str:
+def format_names(unknown: Iterable[str], known: Iterable[str]) -> str:
+    """Return unknown option names, each with the known one that it resembles."""
     hints = []
     for name in unknown:
         close = difflib.get_close_matches(name, known, n=1)

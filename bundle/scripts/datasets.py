@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from scripts.sampling import assign_sides, draw_position
+from scripts.shard_volumes import LARGEST_UINT16
 from scripts.slice_tables import (
     SliceImage,
     SlicePair,
@@ -24,7 +25,6 @@ from scripts.slice_tables import (
     read_slices,
 )
 
-LARGEST_VALUE = 65535  # of a shard, stands for intensity 1
 OPEN_SHARDS = 128  # files; images and masks together stay below the usual limit of 1024
 
 
@@ -51,7 +51,7 @@ def read_image(image: SliceImage) -> tuple[Tensor, Tensor]:
     middle = image.rows[len(image.rows) // 2]
     mask_path = Path(image.shard).with_name(f"{Path(image.shard).stem}_mask.npy")
     mask = _open_shard(str(mask_path))[middle] > 0
-    values = stored.astype(np.float32) / LARGEST_VALUE * 2 - 1
+    values = stored.astype(np.float32) / LARGEST_UINT16 * 2 - 1
     return torch.from_numpy(values), torch.from_numpy(mask[None])
 
 

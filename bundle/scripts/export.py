@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 import warnings
 from pathlib import Path
 
-import fire
 from fire.decorators import SetParseFn
 
-from scripts.config_options import check_flags, is_on
-from scripts.errors import find_cause
+from scripts.command_line import run_command
+from scripts.config_options import is_on
 from scripts.export_formats import FORMATS, compute_largest_difference
 from scripts.trained_generator import load_generator
 from scripts.whole_files import check_absent, write_whole
@@ -92,18 +90,11 @@ def _check_kind(kind: str) -> None:
 
 
 def main() -> None:
-    """Export; what can be expected to go wrong ends with one clear line."""
+    """Export, without what torch says about torch."""
     warnings.filterwarnings("ignore", message=".*torch.jit.*is deprecated")
-    warnings.filterwarnings("ignore", message=".*LeafSpec")  # torch about torch
+    warnings.filterwarnings("ignore", message=".*LeafSpec")
     warnings.filterwarnings("ignore", message=".*run bundles from trusted sources")
-    try:
-        check_flags(export, sys.argv[1:])
-        fire.Fire(export, name="python -m scripts.export")
-    except (ValueError, OSError, RuntimeError) as error:
-        cause = find_cause(error)
-        if not isinstance(cause, (ValueError, OSError)):
-            raise
-        sys.exit(f"error: {cause}")
+    run_command(export, name="python -m scripts.export")
 
 
 if __name__ == "__main__":

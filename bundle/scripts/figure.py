@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-import fire
-
+from scripts.command_line import run_command
 from scripts.report.comparison_figure import save_comparison_from_nifti
 from scripts.report.training_curves import save_training_curves
 
@@ -36,11 +33,8 @@ def curves(output: str, *, run: str) -> str:
 
 
 def main() -> None:
-    """Run one command; what can be expected to go wrong ends with one clear line."""
-    try:
-        fire.Fire({"comparison": comparison, "curves": curves}, name="python -m scripts.figure")
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    """Draw one figure."""
+    run_command({"comparison": comparison, "curves": curves}, name="python -m scripts.figure")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ has pinned in ``HDBET_SHA256``.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,8 @@ import nibabel as nib
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from scripts.checksums import compute_sha256
 
 # Where HD-BET 2 itself looks; HDBET_WEIGHTS names another folder.
 DEFAULT_FOLDER = Path("~/hd-bet_params/release_2.0.0")
@@ -55,7 +56,7 @@ def verify_weights(folder: Path) -> None:
             "in HDBET_WEIGHTS, or use brain_extraction deepbet."
         )
     expected = os.environ.get("HDBET_SHA256", "").lower()
-    found = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    found = compute_sha256(checkpoint)
     if found != expected:
         raise ValueError(
             f"HD-BET: {CHECKPOINT.name} has sha256 {found}. Expected {expected or 'a pinned one'}: "

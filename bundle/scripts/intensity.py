@@ -14,6 +14,8 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
+BACKGROUND = -1.0  # of what the networks see, whose brain lies in [-1, 1]
+
 
 def compute_percentiles_in_mask(
     volume: NDArray[Any], mask: NDArray[np.bool_], *, lower: float, upper: float

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import fire
 from fire.decorators import SetParseFn
 
-from scripts.config_options import check_flags, is_on
+from scripts.command_line import run_command
+from scripts.config_options import is_on
 from scripts.config_references import load_config
 from scripts.directions import MODEL_FILES
-from scripts.errors import find_cause
 from scripts.package_archive import format_large_files, write_archive
 from scripts.trained_generator import adapt_metadata, load_generator
 from scripts.whole_files import check_absent, write_whole
@@ -146,15 +144,8 @@ def _remove(folder: Path) -> None:
 
 
 def main() -> None:
-    """Package; what can be expected to go wrong ends with one clear line."""
-    try:
-        check_flags(package, sys.argv[1:])
-        fire.Fire(package, name="python -m scripts.package")
-    except (ValueError, OSError, RuntimeError) as error:
-        cause = find_cause(error)
-        if not isinstance(cause, (ValueError, OSError)):
-            raise
-        sys.exit(f"error: {cause}")
+    """Package."""
+    run_command(package, name="python -m scripts.package")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 from pathlib import Path
+
+from scripts.checksums import compute_sha256
 
 LARGE = 25 * 1000**2  # bytes: what the Model Zoo takes into its repository
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time that a zip archive can hold
@@ -51,7 +52,7 @@ def format_large_files(folder: Path, url: str) -> tuple[list[str], str]:
         lines += [
             f"- path: {json.dumps(name)}",
             f"  url: {json.dumps(address)}",
-            f"  hash_val: {json.dumps(hashlib.sha256(path.read_bytes()).hexdigest())}",
+            f"  hash_val: {json.dumps(compute_sha256(path))}",
             '  hash_type: "sha256"',
         ]
     return names, "\n".join(lines) + "\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 from torch import nn
 
+from scripts.checksums import compute_sha256
 from scripts.config_references import load_config, resolve_references
 from scripts.shipped_models import load_weights
 
@@ -102,7 +102,7 @@ def describe_generator(generator: TrainedGenerator) -> dict[str, Any]:
         "version": metadata["version"],
         "intended_use": metadata["intended_use"],
         "direction": config["direction"],
-        "model_sha256": hashlib.sha256(generator.checkpoint.read_bytes()).hexdigest(),
+        "model_sha256": compute_sha256(generator.checkpoint),
         "sizes": {name: config[name] for name in SIZES},
         "input": {"name": "image", "shape": ["batch", config["slices"], "height", "width"]} | image,
         "output": {"name": "pred", "shape": ["batch", config["slices"], "height", "width"]} | image,

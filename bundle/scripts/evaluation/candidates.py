@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 
 from scripts.checkpoints import DAMAGED, list_checkpoints, load_checkpoint
+from scripts.checksums import compute_sha256
 from scripts.directions import MODEL_FILES
 from scripts.ema import MovingAverage
 from scripts.errors import describe_mismatch
@@ -96,6 +96,6 @@ def load_candidate(candidate: Candidate, averages: Mapping[str, MovingAverage]) 
             raise ValueError(f"{candidate.path}: {describe_mismatch(error)}") from error
 
 
-def compute_sha256(candidate: Candidate) -> dict[str, str]:
+def compute_checksums(candidate: Candidate) -> dict[str, str]:
     """Checksum of each file of a candidate, by its name."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in candidate.files}
+    return {path.name: compute_sha256(path) for path in candidate.files}

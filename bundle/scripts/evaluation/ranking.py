@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from scripts.ema import MovingAverage
 from scripts.evaluation.candidates import (
     Candidate,
-    compute_sha256,
+    compute_checksums,
     find_candidates,
     load_candidate,
 )
@@ -60,7 +60,7 @@ def choose_model(
     found = find_candidates(candidates)
     if len(found) == 1:
         load_candidate(found[0], averages)
-        only = RankedModel(found[0].label, compute_sha256(found[0]), None)
+        only = RankedModel(found[0].label, compute_checksums(found[0]), None)
         return Choice(only, [only])
     if not evaluator.state.epoch_length:
         raise ValueError(
@@ -72,7 +72,7 @@ def choose_model(
     figures = [_validate(each, averages, evaluator) for each in found]
     order = sorted(range(len(found)), key=lambda number: sign * figures[number][name])
     ranked = [
-        RankedModel(found[number].label, compute_sha256(found[number]), figures[number])
+        RankedModel(found[number].label, compute_checksums(found[number]), figures[number])
         for number in order
     ]
     load_candidate(found[order[0]], averages)

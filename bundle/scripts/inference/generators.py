@@ -11,8 +11,8 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from scripts.directions import select_model
-from scripts.errors import describe_mismatch
 from scripts.precision import select_precision
+from scripts.shipped_models import load_weights
 
 
 def load_ensemble(
@@ -40,10 +40,7 @@ def list_ensemble(ensemble_dirs: Sequence[str] | str | None, direction: str) -> 
 
 def _load_copy(network_def: nn.Module, path: Path) -> nn.Module:
     network = copy.deepcopy(network_def)
-    try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except RuntimeError as error:
-        raise ValueError(f"{path}: {describe_mismatch(error)}") from error
+    load_weights(network, path)
     return network.eval()
 
 

@@ -143,14 +143,11 @@ class CheckExtractedd(InputCheck):
     Args:
         keys: the volume in the file's own units.
         mask_key: the brain on the same grid; its meta data name the method.
-        refuse: see `InputCheck`.
         empty_fraction: part of the surroundings that must be 0.
     """
 
-    def __init__(
-        self, keys: KeysCollection, mask_key: str, *, refuse: bool | str, empty_fraction: float
-    ) -> None:
-        super().__init__(keys, refuse=refuse)
+    def __init__(self, keys: KeysCollection, mask_key: str, *, empty_fraction: float) -> None:
+        super().__init__(keys, refuse=False)
         self.mask_key = mask_key
         self.empty_fraction = empty_fraction
 

@@ -98,13 +98,10 @@ def _join(earlier: Outcome | None, outcome: Outcome) -> Outcome:
     """Keep what an earlier run found out about a scan whose outputs stay."""
     if earlier is None or outcome.status != "exists":
         return outcome
-    parts = dict.fromkeys([outcome.message, earlier.message])
-    return replace(
-        outcome,
-        seconds=earlier.seconds,
-        brain_cm3=earlier.brain_cm3,
-        message=" ".join(part for part in parts if part),
-    )
+    message = earlier.message
+    if outcome.message not in message:
+        message = f"{outcome.message} {message}".strip()
+    return replace(outcome, seconds=earlier.seconds, brain_cm3=earlier.brain_cm3, message=message)
 
 
 def load_outcomes(path: Path) -> list[Outcome]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.inference.checksums import compute_checksum
+from scripts.checksums import compute_checksum
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from scripts.inference.output_folder import OutputFolder
 from scripts.inference.output_scale import OutputScale
 from scripts.inference.side_car import Provenance, describe_dataset, describe_synthetic
 from scripts.nifti_output import save_volume
+from scripts.report.comparison_figure import scale_by_percentiles
 from scripts.whole_files import write_text
 
 Array = NDArray[Any]
@@ -113,7 +114,7 @@ class SaveScand(MapTransform):
         image: MetaTensor = result[self.source_key]
         inside = mask > 0
         rows = {
-            SOURCE_OF_DIRECTION[direction]: _scale_for_display(_as_array(image), inside),
+            SOURCE_OF_DIRECTION[direction]: scale_by_percentiles(_as_array(image), inside),
             f"synthetic {TARGET_OF_DIRECTION[direction]}": synthetic,
         }
         if "uncertainty" in self.outputs.paths(source):
@@ -138,8 +139,3 @@ def _as_upright(volume: MetaTensor) -> Array:
     """Return a volume on its file's axes as (x, y, z) in RAS+."""
     image = nib.Nifti1Image(_as_array(volume).astype(np.float32), volume.affine.numpy())
     return np.asarray(nib.as_closest_canonical(image).dataobj)
-
-
-def _scale_for_display(volume: Array, inside: Array) -> Array:
-    low, high = np.percentile(volume[inside], (0.5, 99.5))
-    return np.clip((volume - low) / max(high - low, np.finfo(float).tiny), 0, 1)

@@ -11,8 +11,8 @@ from typing import Any
 
 from monai.data import Dataset
 
+from scripts.checksums import compute_checksum
 from scripts.errors import EXPECTED, find_cause
-from scripts.inference.checksums import compute_checksum
 from scripts.inference.input_checks import InputRefusedError
 from scripts.inference.outcomes import Outcome
 from scripts.inference.output_folder import OutputFolder

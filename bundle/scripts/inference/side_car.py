@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scripts.checksums import compute_sha256
 from scripts.config_options import is_on
 from scripts.config_references import load_config
 from scripts.directions import TARGET_OF_DIRECTION, check_direction
-from scripts.inference.checksums import compute_sha256
 from scripts.inference.generators import list_ensemble
 from scripts.inference.output_scale import OutputScale
 from scripts.nifti import SUFFIXES

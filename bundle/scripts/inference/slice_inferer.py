@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from scripts.config_options import is_on
-
-BACKGROUND = -1.0
+from scripts.intensity import BACKGROUND
 
 Network = Callable[..., Tensor]
 

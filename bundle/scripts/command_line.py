@@ -1,0 +1,48 @@
+"""Commands beside MONAI's runner: wrong options are refused first, and errors are one line."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+
+import fire
+
+from scripts.config_options import format_names
+from scripts.errors import EXPECTED, find_cause
+
+Command = Callable[..., object]
+
+
+def run_command(command: Command | Mapping[str, Command], *, name: str) -> None:
+    """Run the program's arguments; what can be expected to go wrong ends with one clear line.
+
+    Args:
+        command: one function, or several by the word that chooses them.
+        name: of the program, for its help.
+    """
+    try:
+        check_flags(command, sys.argv[1:])
+        fire.Fire(command, name=name)
+    except (*EXPECTED, RuntimeError) as error:
+        cause = find_cause(error)
+        if not isinstance(cause, EXPECTED):
+            raise
+        sys.exit(f"error: {cause}")
+
+
+def check_flags(command: Command | Mapping[str, Command], arguments: Iterable[str]) -> None:
+    """Fail when a command line holds an option that its command lacks.
+
+    fire would say so too, but only after it has run the command without that option.
+    """
+    arguments = list(arguments)
+    if isinstance(command, Mapping):
+        if not arguments or arguments[0] not in command:
+            return  # fire lists the commands
+        command = command[arguments[0]]
+    known = [*inspect.signature(command).parameters, "help"]
+    flags = [text[2:].partition("=")[0] for text in arguments if text.startswith("--")]
+    unknown = sorted({flag.replace("-", "_") for flag in flags if flag} - set(known))
+    if unknown:
+        raise ValueError(f"Unknown option {format_names(unknown, known)}. See --help.")

@@ -1,0 +1,34 @@
+"""Commands refuse what they do not know before they do anything."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from scripts.command_line import check_flags, run_command
+
+
+def draw(output: str, *, run: str = "") -> str:
+    raise ValueError(f"{output}: cannot be drawn from {run}.")
+
+
+def test_a_misspelt_option_is_named_with_its_neighbour_for_one_command_and_for_several():
+    for command, words in ((draw, []), ({"curves": draw}, ["curves"])):
+        check_flags(command, [*words, "x", "--run", "y"])
+        with pytest.raises(ValueError, match="--runn .did you mean --run"):
+            check_flags(command, [*words, "x", "--runn=y"])
+
+
+def test_an_error_of_input_is_one_line(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["draw", "x", "--run", "y"])
+    with pytest.raises(SystemExit, match=r"error: x: cannot be drawn from y\."):
+        run_command(draw, name="draw")
+
+
+def test_a_fault_of_the_program_is_not_hidden(monkeypatch):
+    def fail() -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(sys, "argv", ["fail"])
+    with pytest.raises(RuntimeError, match="a fault"):
+        run_command(fail, name="fail")

@@ -9,9 +9,7 @@ from monai.networks.nets import PatchDiscriminator as MonaiPatchDiscriminator
 from scripts.networks import (
     PatchDiscriminator,
     ResidualBlock,
-    ResizeConvolution,
     ResnetGenerator,
-    RowConvolution,
     initialise_weights,
 )
 from torch import Tensor, nn
@@ -120,24 +118,6 @@ def test_a_residual_block_without_weights_returns_its_input() -> None:
     assert torch.equal(block(features), features)
 
 
-def test_resize_convolution_equals_doubling_then_convolving() -> None:
-    torch.manual_seed(0)
-    layer = ResizeConvolution(3, 2).double()
-    features = torch.randn(2, 3, 5, 8, dtype=torch.float64)
-    doubled = features.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    torch.testing.assert_close(layer(features), layer.convolution(doubled))
-
-
-@pytest.mark.parametrize(("inside", "outside"), [(1, 6), (6, 1), (3, 8), (8, 3), (4, 4)])
-def test_a_convolution_row_by_row_equals_the_plain_one(inside: int, outside: int) -> None:
-    torch.manual_seed(0)
-    layer = RowConvolution(inside, outside).double()
-    image = torch.randn(2, inside, 9, 12, dtype=torch.float64)
-    padded = torch.nn.functional.pad(image, [3, 3, 3, 3], mode="reflect")
-    plain = torch.nn.functional.conv2d(padded, layer.weight, layer.bias)
-    torch.testing.assert_close(layer(image), plain)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_and_gradients_are_those_of_plain_layers(kind: str) -> None:
     torch.manual_seed(0)
@@ -153,16 +133,6 @@ def test_values_and_gradients_are_those_of_plain_layers(kind: str) -> None:
     torch.testing.assert_close(images[0].grad, images[1].grad)
     for ours, theirs in zip(network.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad)
-
-
-def test_resize_convolution_with_a_centre_tap_repeats_each_pixel() -> None:
-    layer = ResizeConvolution(1, 1)
-    with torch.no_grad():
-        layer.convolution.weight.zero_()[0, 0, 1, 1] = 1
-        layer.convolution.bias.zero_()
-    doubled = layer(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]))
-    expected = [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
-    assert doubled[0, 0].tolist() == expected
 
 
 def test_unknown_upsampling_is_named() -> None:

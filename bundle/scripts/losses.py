@@ -138,6 +138,11 @@ def _erode(mask: Tensor, radius: int) -> Tensor:
 
 
 def _compute_masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean inside the mask, 0 when it is empty (a check would wait for the device)."""
+    """Mean inside each image's mask, over the images; 0 for an empty mask.
+
+    Image by image, so that parts of a batch, as of several processes, average to the whole. (A
+    check for emptiness would wait for the device.)
+    """
     weights = mask.expand_as(values)
-    return (values * weights).sum() / weights.sum().clamp(min=1)
+    sums = (values * weights).flatten(1).sum(1)
+    return (sums / weights.flatten(1).sum(1).clamp(min=1)).mean()

@@ -10,6 +10,8 @@ from monai.networks.nets import PatchDiscriminator as MonaiPatchDiscriminator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from scripts.convolutions import ReflectConvolution, ResizeConvolution, RowConvolution
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -19,10 +21,10 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(channels, channels, kernel_size=3, padding=1, padding_mode="reflect"),
+            ReflectConvolution(channels, channels),
             nn.InstanceNorm2d(channels),
             nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, kernel_size=3, padding=1, padding_mode="reflect"),
+            ReflectConvolution(channels, channels),
             nn.InstanceNorm2d(channels),
         )
 
@@ -30,79 +32,6 @@ class ResidualBlock(nn.Module):
         """Keep the shape (batch, channel, height, width)."""
         output: Tensor = features + self.layers(features)
         return output
-
-
-class ResizeConvolution(nn.Module):
-    """Nearest-neighbour doubling, then a 3x3 convolution: no checkerboard (Odena et al. 2016).
-
-    Computed without the doubled image: of the nine taps that a pixel sees, those that fall on one
-    source pixel are added first, which leaves a 2x2 convolution for each of the four pixels that
-    come of one (4/9 of the products, the same result to rounding). Reflecting the doubled image
-    at its edge repeats the source's edge pixel.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.convolution = nn.Conv2d(
-            in_channels, out_channels, kernel_size=3, padding=1, padding_mode="reflect"
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (batch, channel, height, width) to (batch, channel, 2 height, 2 width)."""
-        height, width = features.shape[2], features.shape[3]
-        padded = functional.pad(features, [1, 1, 1, 1], mode="replicate")
-        bias = self.convolution.bias
-        parts: list[Tensor] = []
-        for i, rows in enumerate(_fold_taps(self.convolution.weight, 2)):
-            for j, kernel in enumerate(_fold_taps(rows, 3)):
-                seen = padded[:, :, i : i + height + 1, j : j + width + 1]
-                parts.append(functional.conv2d(seen, kernel, bias))
-        return functional.pixel_shuffle(torch.stack(parts, 2).flatten(1, 2), 2)
-
-
-def _fold_taps(weight: Tensor, dim: int) -> list[Tensor]:
-    """Three taps along a direction as two: for the first, then for the second pixel of a pair."""
-    first, middle, last = weight.unbind(dim)
-    return [torch.stack([first, middle + last], dim), torch.stack([first + middle, last], dim)]
-
-
-class RowConvolution(nn.Conv2d):
-    """c7s1 with one or a few channels on one side: 7x7, stride 1, reflection padding.
-
-    Libraries compute 8 or 16 channels at once, and a single one leaves most of that idle. So the
-    seven rows of the kernel become channels of a 1x7 convolution, on the side that has fewer
-    (bf16, one core, 128 x 128: 64 to 1 channel from 7.8 to 1.6 ms, backward 17.3 to 4.2 ms).
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(
-            in_channels, out_channels, kernel_size=7, padding=3, padding_mode="reflect"
-        )
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Map (batch, in_channels, height, width) to (batch, out_channels, height, width)."""
-        if image.shape[1] != self.in_channels:
-            raise ValueError(
-                f"expected an image to have {self.in_channels} channels, got {image.shape[1]}"
-            )
-        padded = functional.pad(image, [3, 3, 3, 3], mode="reflect")
-        if self.in_channels < self.out_channels:
-            return self._gather_rows(padded, image.shape[2])
-        return self._add_rows(padded, image.shape[2])
-
-    def _gather_rows(self, padded: Tensor, height: int) -> Tensor:
-        rows = torch.cat([padded[:, :, row : row + height] for row in range(7)], 1)
-        kernel = self.weight.transpose(1, 2).flatten(1, 2).unsqueeze(2)
-        return functional.conv2d(rows, kernel, self.bias)
-
-    def _add_rows(self, padded: Tensor, height: int) -> Tensor:
-        kernel = self.weight.permute(2, 0, 1, 3).flatten(0, 1).unsqueeze(2)
-        parts = functional.conv2d(padded, kernel).chunk(7, dim=1)
-        total = parts[0][:, :, :height]
-        for row in range(1, 7):
-            total = total + parts[row][:, :, row : row + height]
-        bias = self.bias
-        return total if bias is None else total + bias.to(total.dtype).view(1, -1, 1, 1)
 
 
 def _downsampling(in_channels: int) -> list[nn.Module]:

@@ -89,16 +89,16 @@ def test_without_identity_its_two_passes_are_saved(dataset_dir: str) -> None:
 
 def test_each_sides_step_leaves_the_other_side_alone(dataset_dir: str) -> None:
     step = Step(dataset_dir)
-    images, masks = step.prepare(step.batch)
+    real, masks = step.prepare(step.batch)
     before = {name: step.copy_weights(name) for name in NETWORKS}
-    images, _ = step.trainer._update_generators(images["t1w"], images["t2w"], masks)
+    images = step.trainer._update_generators(real, masks)
     between = {name: step.copy_weights(name) for name in NETWORKS}
     assert all(
         parameter.grad is None
         for name in ("discriminator_t1w", "discriminator_t2w")
         for parameter in step.networks[name].parameters()
     )
-    step.trainer._update_discriminators(images)
+    step.trainer._update_discriminators(real, images)
     after = {name: step.copy_weights(name) for name in NETWORKS}
     for name in NETWORKS:
         judges = name.startswith("discriminator")

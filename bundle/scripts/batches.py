@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from scripts.augmentation import SliceAugmentation
 from scripts.cyclegan import Images
@@ -40,3 +41,30 @@ class PrepareBatch:
                 image, mask = self.augmentation(image, mask, seeds=seeds, stream=name)
             images[name], masks[name] = image, mask
         return images, masks
+
+
+def split_batch(images: Images, parts: int) -> list[Images]:
+    """Split each of some batches of images into `parts` of one size.
+
+    Raises:
+        ValueError: the batch cannot be split so.
+    """
+    size = len(next(iter(images.values())))
+    if parts < 1 or size % parts:
+        raise ValueError(
+            f"accumulation is {parts}, but a process has {size} images of each contrast in a "
+            "batch; expected a number by which that can be divided (--accumulation, --batch_size)."
+        )
+    split = {name: image.chunk(parts) for name, image in images.items()}
+    return [{name: split[name][part] for name in split} for part in range(parts)]
+
+
+def join_parts(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Join what was computed of the parts of a batch: images in a row, losses by their means."""
+    if len(parts) == 1:
+        return parts[0]
+    joined = {name: [part[name] for part in parts] for name in parts[0]}
+    return {
+        name: torch.cat(each) if each[0].ndim else torch.stack(each).mean()
+        for name, each in joined.items()
+    }

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from scripts.loss_weights import LossWeights
 from scripts.losses import (
     adversarial_loss,
     cycle_consistency_loss,
@@ -18,6 +17,7 @@ from scripts.losses import (
 )
 
 Images = dict[str, Tensor]
+Weights = dict[str, Tensor]
 StructureLoss = Callable[..., Tensor]
 
 
@@ -83,23 +83,46 @@ def _translate(
     return fake, identity
 
 
+def compute_generators(
+    generators: Generators,
+    discriminators: Discriminators,
+    real: Images,
+    masks: Images,
+    weights: Weights,
+    structure_loss: StructureLoss,
+) -> tuple[Images, dict[str, Tensor]]:
+    """Translate a batch both ways and back, and compute what the generators pay for it.
+
+    Args:
+        generators: both.
+        discriminators: frozen by the caller.
+        real: `t1w` and `t2w`, (batch, channel, height, width) in [-1, 1].
+        masks: `t1w` and `t2w`, the brain masks of the real images.
+        weights: of `LossWeights.to_tensors`; losses without one are left out.
+        structure_loss: compares a real image (first) with its fake in the other contrast.
+
+    Returns:
+        The images of `translate_cycles`, and the losses, not weighted; `generator_loss` is their
+        weighted sum.
+    """
+    images = translate_cycles(
+        generators, real["t1w"], real["t2w"], with_identity="identity" in weights
+    )
+    losses = compute_generator_losses(
+        images, masks, discriminators, weights=weights, structure_loss=structure_loss
+    )
+    return images, losses | {"generator_loss": sum_losses(losses, weights)}
+
+
 def compute_generator_losses(
     images: Images,
     masks: Images,
     discriminators: Discriminators,
     *,
-    weights: LossWeights,
+    weights: Weights,
     structure_loss: StructureLoss,
 ) -> dict[str, Tensor]:
-    """Return each of the generators' losses, not yet weighted; those of weight 0 are left out.
-
-    Args:
-        images: of `translate_cycles`.
-        masks: `t1w` and `t2w`, the brain masks of the real images.
-        discriminators: frozen by the caller.
-        weights: say which are left out.
-        structure_loss: compares a real image (first) with its fake in the other contrast.
-    """
+    """Return each of the generators' losses, not yet weighted; see `compute_generators`."""
     losses = {}
     for name, judge in (("t1w", discriminators.t1w), ("t2w", discriminators.t2w)):
         real, fake = images[f"real_{name}"], images[f"fake_{name}"]
@@ -107,9 +130,9 @@ def compute_generator_losses(
         losses[f"cycle_consistency_loss_{name}"] = cycle_consistency_loss(
             images[f"reconstructed_{name}"], real
         )
-        if weights.identity:
+        if "identity" in weights:
             losses[f"identity_loss_{name}"] = identity_loss(images[f"identity_{name}"], real)
-        if weights.structure:
+        if "structure" in weights:
             source = {"t1w": "t2w", "t2w": "t1w"}[name]
             losses[f"structure_loss_{name}"] = structure_loss(
                 images[f"real_{source}"], fake, mask=masks[source]
@@ -117,23 +140,32 @@ def compute_generator_losses(
     return losses
 
 
-def sum_losses(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
+def sum_losses(losses: dict[str, Tensor], weights: Weights) -> Tensor:
     """Return what the generators minimise: the weighted sum of `compute_generator_losses`."""
-    factors = {
-        "cycle_consistency_loss_t1w": weights.cycle_t1w,
-        "cycle_consistency_loss_t2w": weights.cycle_t2w,
-    }
+    total = torch.zeros_like(losses["adversarial_loss_t1w"])
     for name in ("t1w", "t2w"):
-        factors[f"adversarial_loss_{name}"] = 1.0
-        factors[f"identity_loss_{name}"] = weights.identity
-        factors[f"structure_loss_{name}"] = weights.structure
-    return torch.stack([factors[name] * loss for name, loss in losses.items()]).sum()
+        total = total + losses[f"adversarial_loss_{name}"]
+        if f"cycle_{name}" in weights:
+            total = total + weights[f"cycle_{name}"] * losses[f"cycle_consistency_loss_{name}"]
+        for kind in ("identity", "structure"):
+            if kind in weights:
+                total = total + weights[kind] * losses[f"{kind}_loss_{name}"]
+    return total
 
 
-def compute_discriminator_loss(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """Judge real images and (pooled) fakes in one joined batch."""
-    decision_real, decision_fake = discriminator(torch.cat([real, fake])).chunk(2)
-    return discriminator_loss(decision_real, decision_fake)
+def compute_discriminators(
+    discriminators: Discriminators, real: Images, fake: Images
+) -> dict[str, Tensor]:
+    """Return what each discriminator pays for its decisions on real images and (pooled) fakes.
+
+    Real and fake are judged in one joined batch.
+    """
+    losses = {}
+    for name in ("t1w", "t2w"):
+        judge: nn.Module = getattr(discriminators, name)
+        decision_real, decision_fake = judge(torch.cat([real[name], fake[name]])).chunk(2)
+        losses[f"discriminator_{name}_loss"] = discriminator_loss(decision_real, decision_fake)
+    return losses
 
 
 @contextmanager

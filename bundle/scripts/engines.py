@@ -16,22 +16,22 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from scripts.batches import PrepareBatch
+from scripts.batches import PrepareBatch, join_parts, split_batch
+from scripts.compilation import compile_function
 from scripts.cyclegan import (
     Discriminators,
     Generators,
     Images,
     StructureLoss,
-    compute_discriminator_loss,
-    compute_generator_losses,
+    compute_discriminators,
+    compute_generators,
     frozen,
-    sum_losses,
-    translate_cycles,
 )
 from scripts.ema import MovingAverage
 from scripts.image_pool import ImagePool
 from scripts.loss_weights import WeightSchedule
 from scripts.precision import autocast, select_precision
+from scripts.processes import average_gradients, gather_batch, take_share
 from scripts.sampling import GlobalSampler
 
 logger = logging.getLogger(__name__)
@@ -60,6 +60,8 @@ class CycleGanTrainer(Trainer):
         structure_loss: called with a real image, its fake and `mask=`.
         scaler: of the losses; does something in fp16 only.
         precision: see `select_precision`.
+        compilation: see `compile_function`.
+        accumulation: parts of a batch that are computed one after the other, to save memory.
         train_handlers: MONAI or ignite handlers.
     """
 
@@ -81,6 +83,8 @@ class CycleGanTrainer(Trainer):
         structure_loss: StructureLoss,
         scaler: torch.amp.GradScaler,
         precision: str,
+        compilation: str,
+        accumulation: int,
         train_handlers: Sequence[Any],
     ) -> None:
         super().__init__(
@@ -102,6 +106,9 @@ class CycleGanTrainer(Trainer):
         self.structure_loss = structure_loss
         self.loss_scaler = scaler
         self.precision = select_precision(precision, self.state.device)
+        self.accumulation = accumulation
+        self._compute_generators = compile_function(compute_generators, compilation)
+        self._compute_discriminators = compile_function(compute_discriminators, compilation)
         self.add_event_handler(Events.EPOCH_STARTED, _go_on_within_epoch)
 
     def run(self) -> None:
@@ -115,52 +122,66 @@ class CycleGanTrainer(Trainer):
             Workflow.run(self)  # Trainer.run would make a deprecated scaler for CUDA
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> list[dict[str, Tensor]]:
-        images, masks = self.prepare_batch(batchdata, self.state.device)
-        images, losses = self._update_generators(images["t1w"], images["t2w"], masks)
-        losses |= self._update_discriminators(images)
+        torch.compiler.cudagraph_mark_step_begin()
+        real, masks = self.prepare_batch(batchdata, self.state.device)
+        output = self._update_generators(real, masks)
+        output |= self._update_discriminators(real, output)
         self.loss_scaler.update()
         for average in self.averages:
             average.update()
-        output = {name: value.detach() for name, value in (images | losses).items()}
         self.state.output = [output | {"loss": output["generator_loss"]}]
         self.fire_event(IterationEvents.MODEL_COMPLETED)
         return self.state.output
 
-    def _update_generators(
-        self, real_t1w: Tensor, real_t2w: Tensor, masks: Images
-    ) -> tuple[Images, dict[str, Tensor]]:
+    def _update_generators(self, real: Images, masks: Images) -> dict[str, Tensor]:
+        weights = self.weights.at(self.state.epoch).to_tensors(real["t1w"])
+        parts = zip(
+            split_batch(real, self.accumulation),
+            split_batch(masks, self.accumulation),
+            strict=True,
+        )
+        self.generator_optimizer.zero_grad(set_to_none=True)
+        found = [self._learn_generators(*part, weights) for part in parts]
+        self._step(self.generator_optimizer)
+        return join_parts(found)
+
+    def _learn_generators(
+        self, real: Images, masks: Images, weights: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
         judges = (self.discriminators.t1w, self.discriminators.t2w)
         with autocast(self.state.device, self.precision), frozen(*judges):
-            weights = self.weights.at(self.state.epoch)
-            images = translate_cycles(
-                self.generators, real_t1w, real_t2w, with_identity=weights.identity > 0
+            images, losses = self._compute_generators(
+                self.generators, self.discriminators, real, masks, weights, self.structure_loss
             )
-            losses = compute_generator_losses(
-                images,
-                masks,
-                self.discriminators,
-                weights=weights,
-                structure_loss=self.structure_loss,
-            )
-            losses["generator_loss"] = sum_losses(losses, weights)
-        self._step(self.generator_optimizer, losses["generator_loss"])
-        return images, losses
+        self._backward(losses["generator_loss"])
+        return {name: value.detach() for name, value in (images | losses).items()}
 
-    def _update_discriminators(self, images: Images) -> dict[str, Tensor]:
-        losses = {}
+    def _update_discriminators(self, real: Images, images: Images) -> dict[str, Tensor]:
+        fakes = {
+            name: take_share(self.pools[name].query(gather_batch(images[f"fake_{name}"])))
+            for name in ("t1w", "t2w")
+        }
+        parts = zip(
+            split_batch(real, self.accumulation),
+            split_batch(fakes, self.accumulation),
+            strict=True,
+        )
+        self.discriminator_optimizer.zero_grad(set_to_none=True)
+        found = [self._learn_discriminators(*part) for part in parts]
+        self._step(self.discriminator_optimizer)
+        return join_parts(found)
+
+    def _learn_discriminators(self, real: Images, fakes: Images) -> dict[str, Tensor]:
         with autocast(self.state.device, self.precision):
-            for name in ("t1w", "t2w"):
-                losses[f"discriminator_{name}_loss"] = compute_discriminator_loss(
-                    getattr(self.discriminators, name),
-                    images[f"real_{name}"],
-                    self.pools[name].query(images[f"fake_{name}"]),
-                )
-        self._step(self.discriminator_optimizer, torch.stack(list(losses.values())).sum())
-        return losses
+            losses = self._compute_discriminators(self.discriminators, real, fakes)
+        self._backward(torch.stack(list(losses.values())).sum())
+        return {name: loss.detach() for name, loss in losses.items()}
 
-    def _step(self, optimizer: Optimizer, loss: Tensor) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        self.loss_scaler.scale(loss).backward()
+    def _backward(self, loss: Tensor) -> None:
+        self.loss_scaler.scale(loss / self.accumulation).backward()
+
+    def _step(self, optimizer: Optimizer) -> None:
+        average_gradients([each for group in optimizer.param_groups for each in group["params"]])
         self.loss_scaler.step(optimizer)
 
 

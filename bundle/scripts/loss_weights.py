@@ -10,6 +10,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 Weight = float | Sequence[Sequence[float]]
 
@@ -29,6 +30,13 @@ class LossWeights:
     cycle_t2w: float
     identity: float
     structure: float
+
+    def to_tensors(self, like: Tensor) -> dict[str, Tensor]:
+        """Return the weights above 0 by name, as numbers on the device and of the type of `like`.
+
+        A compiled step takes them as input, where it would be compiled anew for other floats.
+        """
+        return {name: like.new_tensor(value) for name, value in vars(self).items() if value}
 
 
 class WeightSchedule:

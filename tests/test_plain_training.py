@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from monai.bundle import ConfigParser
 from scripts.cyclegan import Generators, compute_discriminators, compute_generators
 from torch import Tensor
 
 from tests.earlier_system import EarlierStep
+from tests.exact_training import make_exact, make_trainer
 from tests.plain_networks import copy_plainly
-from tests.slice_dataset_fixture import BUNDLE, write_slice_dataset
+from tests.slice_dataset_fixture import write_slice_dataset
 from tests.training_runs import find_error
 
 STEPS = 10
@@ -25,38 +25,6 @@ NAMES = ("t1w_to_t2w", "t2w_to_t1w")
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Path:
     return write_slice_dataset(tmp_path_factory.mktemp("blobs"))
-
-
-def make_trainer(
-    dataset: Path, *, precision: str, upsampling: str = "resize", **options: Any
-) -> Any:
-    """The trainer of train.json without augmentation, pool and handlers, small networks."""
-    parser = ConfigParser()
-    parser.read_config(str(BUNDLE / "configs" / "train.json"))
-    settings = {
-        "bundle_root": str(BUNDLE), "dataset_dir": str(dataset), "device": "cpu", "workers": 0,
-        "features": 4, "blocks": 1, "discriminator_features": 4, "batch_size": 2, "pool_size": 0,
-        "lambda_identity": 0.5, "lambda_structure": 0.0, "lambda_cycle_t1w": 5.0,
-        "lambda_cycle_t2w": 5.0, "augmentation": None, "precision": precision,
-        "upsampling": upsampling, **options,
-    }  # fmt: skip
-    for name, value in settings.items():
-        assert name in parser, name
-        parser[name] = value
-    parser["train"]["handlers"] = []
-    trainer = parser.get_parsed_content("train#trainer")
-    trainer.state.epoch = 1
-    return trainer
-
-
-def make_exact(dataset: Path, **options: Any) -> Any:
-    """The same in float64."""
-    trainer = make_trainer(dataset, precision="fp32", **options)
-    for network in (*vars(trainer.generators).values(), *vars(trainer.discriminators).values()):
-        network.double()
-    for average in trainer.averages:
-        average.network.double()
-    return trainer
 
 
 def make_plain(trainer: Any, upsampling: str = "resize") -> EarlierStep:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from scripts.sampling import GlobalSampler, assign_sides, derive_seeds, draw_position
+from scripts.sampling import GlobalSampler, ShareSampler, assign_sides, derive_seeds, draw_position
 
 
 def table(*groups: str, dataset: str = "blobs") -> pd.DataFrame:
@@ -70,13 +70,32 @@ def test_epochs_continue_the_numbering() -> None:
     assert len(sampler) == 6
 
 
-def test_processes_share_every_global_batch() -> None:
+def pretend(monkeypatch: pytest.MonkeyPatch, *, processes: int, rank: int) -> None:
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: processes)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: rank)
+
+
+def test_processes_share_every_global_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = []
     for rank in range(2):
-        sampler = GlobalSampler([0], epoch_length=2, batch_size=4)
-        sampler.num_replicas, sampler.rank = 2, rank
-        shares.append(sample(sampler, 2)[0])
+        pretend(monkeypatch, processes=2, rank=rank)
+        shares.append(sample(GlobalSampler([0], epoch_length=2, batch_size=4), 2)[0])
     assert shares == [[8, 9, 12, 13], [10, 11, 14, 15]]
+
+
+@pytest.mark.parametrize(
+    ("items", "shares"),
+    [(5, [[0, 2, 4], [1, 3]]), (2, [[0], [1]]), (1, [[0], [0]]), (0, [[], []])],
+)
+def test_processes_share_what_is_evaluated_and_none_goes_without(
+    monkeypatch: pytest.MonkeyPatch, items: int, shares: list[list[int]]
+) -> None:
+    found = []
+    for rank in range(2):
+        pretend(monkeypatch, processes=2, rank=rank)
+        found.append(list(ShareSampler([None] * items)))
+    assert found == shares
 
 
 def test_a_resume_in_mid_epoch_draws_what_is_left_of_it() -> None:
@@ -86,8 +105,6 @@ def test_a_resume_in_mid_epoch_draws_what_is_left_of_it() -> None:
 
 
 def test_a_batch_that_processes_cannot_share_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
-    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
-    monkeypatch.setattr("torch.distributed.get_rank", lambda: 0)
+    pretend(monkeypatch, processes=2, rank=0)
     with pytest.raises(ValueError, match="batch_size is 3; expected a multiple of the 2 processes"):
         GlobalSampler([0], epoch_length=1, batch_size=3)

@@ -19,7 +19,14 @@ from scripts.errors import OTHER_NETWORKS, describe_mismatch, find_cause
 from tests.slice_dataset_fixture import BUNDLE, write_slice_dataset
 from tests.training_runs import CONFIGS, SMALL, find_error, make_workflow, train
 
-OWN_CONFIGS = ("train", "evaluate", "demo", "recipes/baseline", "recipes/optimized")
+OWN_CONFIGS = (
+    "train",
+    "evaluate",
+    "demo",
+    "multi_gpu_train",
+    "recipes/baseline",
+    "recipes/optimized",
+)
 SHARED_WITH_INFERENCE = ("slices", "slice_distance_mm", "features", "blocks", "upsampling")
 
 
@@ -75,7 +82,7 @@ def test_every_option_is_described_and_every_description_is_of_an_option() -> No
 
 
 def test_overlays_change_only_what_training_has() -> None:
-    known = set(read("train"))
+    known = {*read("train"), "finalize"}
     for name in OWN_CONFIGS[2:]:
         assert {key.split("#")[0] for key in read(name)} <= known
 

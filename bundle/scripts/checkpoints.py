@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
+from scripts.processes import get_rank, is_any, wait_for_all
 from scripts.whole_files import open_whole
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,8 @@ class CheckpointSaver:
     MONAI's saver and ignite's remove an old checkpoint before the new one is on the disk.
 
     SIGTERM, by which schedulers take a machine back, ends a training after the step that runs
-    (and after the validation, at the end of an epoch) with a checkpoint and exit code 143.
+    (and after the validation, at the end of an epoch) with a checkpoint and exit code 143. Of
+    several processes all end when one was asked to.
 
     Args:
         output_dir: folder of the run.
@@ -100,9 +102,10 @@ class CheckpointSaver:
         """Save if it is time, and stop if it was asked for."""
         epoch = engine.state.epoch
         is_due = epoch % self.interval == 0 or epoch == engine.state.max_epochs
-        if engine.state.rank == 0 and (is_due or self.is_asked_to_stop):
+        stops = is_any(self.is_asked_to_stop)
+        if is_due or stops:
             self.save(engine)
-        if self.is_asked_to_stop:
+        if stops:
             sys.exit(EXIT_CODE)
 
     def _listen(self, engine: Engine) -> None:
@@ -118,13 +121,19 @@ class CheckpointSaver:
 
     def _stop_within_epoch(self, engine: Engine) -> None:
         """Leave the last step of an epoch to the handlers of its end, so that none is left out."""
-        if self.is_asked_to_stop and engine.state.iteration % engine.state.epoch_length:
-            if engine.state.rank == 0:
-                self.save(engine)
+        is_last = engine.state.iteration % engine.state.epoch_length == 0
+        if not is_last and is_any(self.is_asked_to_stop):
+            self.save(engine)
             sys.exit(EXIT_CODE)
 
     def save(self, engine: Engine) -> None:
-        """Save now, then remove what is too old."""
+        """Save in the first process, while the others wait."""
+        if get_rank() == 0:
+            self._save(engine)
+        wait_for_all()
+
+    def _save(self, engine: Engine) -> None:
+        """Save, then remove what is too old."""
         path = self.output_dir / f"checkpoint_{engine.state.iteration:08d}.pt"
         objects = {**self.objects, "trainer": engine}
         save_whole({name: each.state_dict() for name, each in objects.items()}, path)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 KINDS = ("none", "default", "reduce-overhead", "max-autotune", "cudagraphs")
 
 
-def compile_function(function: Function, kind: str) -> Function:
+def compile_function(function: Callable[..., Any], kind: str) -> Callable[..., Any]:
     """Compile a function of tensors at its first call, which may take a minute.
 
     Args:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from scripts.config_options import is_on
 from scripts.evaluation.evaluator import CycleGanEvaluator
+from scripts.processes import average_values
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ def when_due(interval: int) -> CallableEventWithFilter:
 class LossAverages:
     """Averages the losses between two readings into `engine.state.losses`, a dict of numbers.
 
-    They are summed on the device; only a reading waits for it. Attach it before those who read.
+    They are summed on the device; only a reading waits for it (and for other processes). Attach it
+    before those who read.
 
     Args:
         interval: iterations between two readings.
@@ -64,7 +66,7 @@ class LossAverages:
     def read(self, engine: Engine) -> None:
         """Store the averages and begin anew."""
         if self._sum is not None:
-            values = (self._sum / self._count).tolist()
+            values = average_values(self._sum / self._count).tolist()
             names = select_losses(engine.state.output)
             engine.state.losses = dict(zip(names, values, strict=True))
         self._sum, self._count = None, 0

@@ -62,6 +62,8 @@ def join_processes(*, device: torch.device | str) -> None:
     if not dist.is_initialized():
         dist.init_process_group(BACKENDS[device.type])
     logger.info("Process %d of %d on %s.", dist.get_rank(), dist.get_world_size(), device)
+    if dist.get_rank():
+        logging.getLogger().setLevel(logging.WARNING)  # what goes well is said once
 
 
 def leave_processes() -> None:

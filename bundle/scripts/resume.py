@@ -15,6 +15,7 @@ from scripts.config_options import is_on
 from scripts.directions import MODEL_FILES
 from scripts.ema import MovingAverage
 from scripts.errors import describe_mismatch
+from scripts.processes import gather_objects, get_rank
 from scripts.shipped_models import load_models
 from scripts.whole_files import UNFINISHED
 
@@ -46,6 +47,7 @@ def start_training(
     """
     resume, pretrained = is_on(resume), is_on(pretrained)
     loaded = load_newest_checkpoint(output_dir) if resume else None
+    _check_agreement(output_dir, loaded[0].name if loaded else None)
     if loaded is not None:
         _restore(trainer, objects, *loaded)
         return
@@ -53,6 +55,16 @@ def start_training(
         _check_unused(output_dir, models_dir)
     if pretrained:
         load_models(models_dir=pretrained_dir, averages=averages)
+
+
+def _check_agreement(output_dir: str, found: str | None) -> None:
+    """Fail when processes would go on from different checkpoints, as without a shared folder."""
+    every = gather_objects(found)
+    if len(set(every)) > 1:
+        raise ValueError(
+            f"{output_dir}: the processes found different checkpoints ({every}). Expected a folder "
+            "that all machines share; copy the newest one to every machine, or share the folder."
+        )
 
 
 def _check_unused(output_dir: str, models_dir: str) -> None:
@@ -80,6 +92,7 @@ def _restore(
     except RuntimeError as error:
         raise ValueError(f"{path}: {describe_mismatch(error)}") from error
     trainer.state.max_epochs = max_epochs
-    for unfinished in path.parent.glob(f"{UNFINISHED}*"):
-        unfinished.unlink()
+    if get_rank() == 0:
+        for unfinished in path.parent.glob(f"{UNFINISHED}*"):
+            unfinished.unlink()
     logger.info("Going on from %s (epoch %d).", path, trainer.state.epoch)

@@ -9,8 +9,10 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-import torch.distributed as dist
+from torch.utils.data import Sampler
 from torch.utils.data.distributed import DistributedSampler
+
+from scripts.processes import count_processes, get_rank
 
 
 def draw_position(number: int, *, length: int, seed: int, stream: str) -> int:
@@ -82,9 +84,7 @@ class GlobalSampler(DistributedSampler[int]):
     """
 
     def __init__(self, dataset: Sized, *, epoch_length: int, batch_size: int) -> None:
-        running = dist.is_available() and dist.is_initialized()
-        processes = dist.get_world_size() if running else 1
-        rank = dist.get_rank() if running else 0
+        processes, rank = count_processes(), get_rank()
         if batch_size % processes:
             raise ValueError(
                 f"batch_size is {batch_size}; expected a multiple of the {processes} processes."
@@ -92,6 +92,7 @@ class GlobalSampler(DistributedSampler[int]):
         super().__init__(dataset, num_replicas=processes, rank=rank, shuffle=False)  # type: ignore[arg-type]
         self.epoch_length = epoch_length
         self.batch_size = batch_size
+        self.share = batch_size // processes
         self.first_step = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -103,11 +104,32 @@ class GlobalSampler(DistributedSampler[int]):
         self.first_step = step
 
     def __iter__(self) -> Iterator[int]:
-        share = self.batch_size // self.num_replicas
         end = (self.first_step // self.epoch_length + 1) * self.epoch_length
         for step in range(self.first_step, end):
-            first = step * self.batch_size + self.rank * share
-            yield from range(first, first + share)
+            first = step * self.batch_size + self.rank * self.share
+            yield from range(first, first + self.share)
 
     def __len__(self) -> int:
-        return self.epoch_length * self.batch_size // self.num_replicas
+        return self.epoch_length * self.share
+
+
+class ShareSampler(Sampler[int]):
+    """Numbers the items that this process evaluates: every n-th, where n processes run.
+
+    Where there are fewer items than processes, each evaluates all of them.
+
+    Args:
+        dataset: what is evaluated.
+    """
+
+    def __init__(self, dataset: Sized) -> None:
+        processes = count_processes()
+        self.numbers = range(len(dataset))
+        if len(dataset) >= processes:
+            self.numbers = self.numbers[get_rank() :: processes]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)

@@ -59,6 +59,8 @@ class TranslationMetrics(Metric):
 
     def compute(self) -> dict[str, float]:
         """Return means over the subjects by name, such as `t2w_ssim` and `t1w_cycle_psnr`."""
+        for metrics in self.subjects.values():
+            metrics.gather()
         means = {name: metrics.mean() for name, metrics in self.subjects.items()}
         return {f"{name}_{figure}": means[name][figure] for name in means for figure in FIGURES}
 

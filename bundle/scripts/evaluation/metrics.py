@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
 
 from scripts.evaluation.image_checks import check_mask, check_ranges, check_shapes
 from scripts.evaluation.ssim import ssim_map
+from scripts.processes import gather_objects
 
 EARLIER_SYSTEM_DATA_RANGE = 2.0  # it measured on [-1, 1], each slice scaled to reach both ends
 SUM_NAMES = ("squared_error", "absolute_error", "similarity", "voxels", "target_energy")
@@ -113,6 +116,16 @@ class SubjectMetrics:
     def reset(self) -> None:
         """Forget every subject."""
         self.sums = {}
+
+    def gather(self) -> None:
+        """Add what the other processes collected, so that all hold the same subjects."""
+        parts = gather_objects(self.sums)
+        if len(parts) > 1:
+            names = dict.fromkeys(name for part in parts for name in part)
+            self.sums = {
+                name: reduce(operator.add, [part[name] for part in parts if name in part])
+                for name in sorted(names)
+            }
 
     def update(
         self, subject_ids: Sequence[str], prediction: Tensor, target: Tensor, mask: Tensor

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scripts.augmentation import SliceAugmentation
 from scripts.cyclegan import Images
+from scripts.device_slices import DeviceSlices, StoredSlices
 from scripts.sampling import derive_seeds
 
 
@@ -19,11 +20,13 @@ class PrepareBatch:
 
     Attributes:
         augmentation: None for none.
+        slices: on the device, by position; None where the batch holds the images.
         paired: whether both images of a sample show one slice and share their geometry.
         seed: of the augmentation, with the sample's number.
     """
 
     augmentation: SliceAugmentation | None
+    slices: DeviceSlices | None
     paired: bool
     seed: int
 
@@ -33,14 +36,24 @@ class PrepareBatch:
         """Return images and masks, `t1w` and `t2w`."""
         images, masks = {}, {}
         for name in ("t1w", "t2w"):
-            image = batch[name].to(device, non_blocking=non_blocking)
-            mask = batch[f"{name}_mask"].to(device, non_blocking=non_blocking)
+            image, mask = self._read(batch, name, device, non_blocking)
             if self.augmentation is not None:
                 geometry = "pair" if self.paired else name
                 seeds = derive_seeds(self.seed, batch["sample"].tolist(), stream=geometry)
                 image, mask = self.augmentation(image, mask, seeds=seeds, stream=name)
             images[name], masks[name] = image, mask
         return images, masks
+
+    def _read(
+        self, batch: dict[str, Any], name: str, device: torch.device, non_blocking: bool
+    ) -> tuple[Tensor, Tensor]:
+        if self.slices is not None:
+            stored: StoredSlices = getattr(self.slices, name)
+            return stored.read(batch[f"{name}_position"])
+        image, mask = (
+            batch[key].to(device, non_blocking=non_blocking) for key in (name, f"{name}_mask")
+        )
+        return image, mask
 
 
 def split_batch(images: Images, parts: int) -> list[Images]:

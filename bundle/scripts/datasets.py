@@ -34,8 +34,11 @@ def outlive_termination(worker: int) -> None:
 
 
 @lru_cache(maxsize=2 * OPEN_SHARDS)
-def _open_shard(path: str) -> np.ndarray:
-    """Map a file into memory; by path, since a map that is pickled for a worker is copied whole."""
+def open_shard(path: str) -> np.ndarray:
+    """Map a file (slices, height, width) into memory.
+
+    By path, since a map that is pickled for a worker is copied whole.
+    """
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -45,12 +48,16 @@ def _open_shard(path: str) -> np.ndarray:
         ) from error
 
 
+def open_mask(shard: str) -> np.ndarray:
+    """Map the masks (slices, height, width) beside a shard into memory."""
+    return open_shard(str(Path(shard).with_name(f"{Path(shard).stem}_mask.npy")))
+
+
 def read_image(image: SliceImage) -> tuple[Tensor, Tensor]:
     """Read an image (channel, height, width) in [-1, 1] and its boolean mask (1, height, width)."""
-    stored = _open_shard(image.shard)[list(image.rows)]
+    stored = open_shard(image.shard)[list(image.rows)]
     middle = image.rows[len(image.rows) // 2]
-    mask_path = Path(image.shard).with_name(f"{Path(image.shard).stem}_mask.npy")
-    mask = _open_shard(str(mask_path))[middle] > 0
+    mask = open_mask(image.shard)[middle] > 0
     values = stored.astype(np.float32) / LARGEST_UINT16 * 2 - 1
     return torch.from_numpy(values), torch.from_numpy(mask[None])
 
@@ -65,7 +72,7 @@ def read_labels(images: Sequence[SliceImage]) -> Tensor | None:
         path = Path(image.shard).with_name(f"{Path(image.shard).stem}_dseg.npy")
         if not path.is_file():
             return None
-        labels.append(_open_shard(str(path))[image.rows[len(image.rows) // 2]])
+        labels.append(open_shard(str(path))[image.rows[len(image.rows) // 2]])
     return torch.from_numpy(np.stack(labels)[:, None])
 
 
@@ -159,32 +166,28 @@ class UnpairedSlices(Dataset[dict[str, Any]]):
     Args:
         data: the slices to draw from.
         seed: of the permutations.
+        reads: False for positions alone, of slices that lie on the device already.
     """
 
-    def __init__(self, data: TrainingSlices, *, seed: int) -> None:
+    def __init__(self, data: TrainingSlices, *, seed: int, reads: bool) -> None:
         self.data = data
         self.seed = seed
+        self.reads = reads
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        t1w = self._draw(self.data.t1w, number, "pair" if self.data.paired else "T1w")
-        t2w = self._draw(self.data.t2w, number, "pair" if self.data.paired else "T2w")
-        t1w_image, t1w_mask = read_image(t1w)
-        t2w_image, t2w_mask = read_image(t2w)
-        return {
-            "t1w": t1w_image,
-            "t2w": t2w_image,
-            "t1w_mask": t1w_mask,
-            "t2w_mask": t2w_mask,
-            "sample": number,
-            "t1w_subject_id": t1w.subject_id,
-            "t2w_subject_id": t2w.subject_id,
-        }
-
-    def _draw(self, images: list[SliceImage], number: int, stream: str) -> SliceImage:
-        return images[draw_position(number, length=len(images), seed=self.seed, stream=stream)]
+        sample: dict[str, Any] = {"sample": number}
+        for name, stream in (("t1w", "T1w"), ("t2w", "T2w")):
+            images = getattr(self.data, name)
+            stream = "pair" if self.data.paired else stream
+            position = draw_position(number, length=len(images), seed=self.seed, stream=stream)
+            sample[f"{name}_position"] = position
+            sample[f"{name}_subject_id"] = images[position].subject_id
+            if self.reads:
+                sample[name], sample[f"{name}_mask"] = read_image(images[position])
+        return sample
 
 
 class EvaluationSlices(Dataset[dict[str, Any]]):

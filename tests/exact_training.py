@@ -19,6 +19,7 @@ def make_trainer(
     settings = {
         "bundle_root": str(BUNDLE), "dataset_dir": str(dataset), "device": "cpu", "workers": 0,
         "features": 4, "blocks": 1, "discriminator_features": 4, "batch_size": 2, "pool_size": 0,
+        "learning_rate_rule": "none",
         "lambda_identity": 0.5, "lambda_structure": 0.0, "lambda_cycle_t1w": 5.0,
         "lambda_cycle_t2w": 5.0, "augmentation": None, "precision": precision,
         "upsampling": upsampling, **options,

@@ -8,8 +8,6 @@ from scripts.convolutions import (
     ReflectConvolution,
     ResizeConvolution,
     RowConvolution,
-    pad_reflecting,
-    pad_repeating,
 )
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,24 +21,6 @@ def make_images(*shape: int) -> Tensor:
 def convolve_plainly(layer: nn.Conv2d, image: Tensor) -> Tensor:
     padded = functional.pad(image, [layer.kernel_size[0] // 2] * 4, mode="reflect")
     return functional.conv2d(padded, layer.weight, layer.bias)
-
-
-@pytest.mark.parametrize("width", [1, 3])
-def test_edges_are_mirrored_with_the_gradients_of_the_librarys(width: int) -> None:
-    images = [make_images(2, 3, 5, 6).requires_grad_() for _ in range(2)]
-    padded = [
-        pad_reflecting(images[0], width),
-        functional.pad(images[1], [width] * 4, mode="reflect"),
-    ]
-    assert torch.equal(*padded)
-    for each in padded:
-        each.square().sum().backward()
-    torch.testing.assert_close(images[0].grad, images[1].grad)
-
-
-def test_edges_are_repeated() -> None:
-    image = make_images(2, 3, 5, 6)
-    assert torch.equal(pad_repeating(image), functional.pad(image, [1] * 4, mode="replicate"))
 
 
 def test_a_reflecting_convolution_equals_the_plain_one() -> None:

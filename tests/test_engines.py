@@ -14,7 +14,7 @@ from scripts.cyclegan import frozen
 from scripts.ema import MovingAverage
 from scripts.evaluation.evaluator import CycleGanEvaluator, TranslationMetrics
 from scripts.evaluation.metrics import masked_mae, masked_psnr, masked_ssim
-from scripts.optimization import linear_decay, make_schedule
+from scripts.optimization import linear_decay, make_schedule, scale_learning_rate
 from scripts.precision import make_scaler, select_precision
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
@@ -269,6 +269,27 @@ def test_the_average_reaches_its_decay_and_goes_on_after_loading() -> None:
     average.update()
     assert float(average.network.weight) == pytest.approx(0.2 * 1 + 0.8 * 2)
     assert average.state_dict()["updates"] == 1001
+
+
+@pytest.mark.parametrize(("rule", "rate"), [("sqrt", 4e-4), ("linear", 8e-4), ("none", 2e-4)])
+def test_the_learning_rate_follows_the_batch(dataset_dir: str, rule: str, rate: float) -> None:
+    assert scale_learning_rate(2e-4, batch_size=4, rule=rule) == pytest.approx(rate)
+    step = Step(dataset_dir, batch_size=4, learning_rate_rule=rule)
+    for optimizer in (step.trainer.generator_optimizer, step.trainer.discriminator_optimizer):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)
+
+
+def test_an_unknown_rule_is_an_error() -> None:
+    with pytest.raises(ValueError, match="learning_rate_rule is 'root'; expected one of"):
+        scale_learning_rate(2e-4, batch_size=4, rule="root")
+
+
+def test_the_average_forgets_by_images_not_by_steps(dataset_dir: str) -> None:
+    decays = [
+        Step(dataset_dir, ema_decay=0.9, batch_size=size).trainer.averages[0].decay
+        for size in (1, 4)
+    ]
+    assert decays == pytest.approx([0.9, 0.9**4])
 
 
 def test_the_learning_rate_is_constant_and_then_falls_to_zero() -> None:

@@ -24,6 +24,7 @@ SMALL = {
     "max_epochs": 2,
     "epoch_length": 3,
     "batch_size": 2,
+    "learning_rate_rule": "none",
     "pool_size": 3,
     "ema_decay": 0.5,
     "val_interval": 1,

@@ -6,25 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-
-def pad_reflecting(image: Tensor, width: int) -> Tensor:
-    """Mirror (batch, channel, height, width) about its edge pixels, `width` (1 or more) of them.
-
-    Not by functional.pad, whose gradients on a GPU differ from run to run.
-    """
-    for dim in (2, 3):
-        before = image.narrow(dim, 1, width).flip(dim)
-        after = image.narrow(dim, image.shape[dim] - width - 1, width).flip(dim)
-        image = torch.cat([before, image, after], dim)
-    return image
-
-
-def pad_repeating(image: Tensor) -> Tensor:
-    """Repeat the edge pixels of (batch, channel, height, width) once on each side."""
-    for dim in (2, 3):
-        last = image.narrow(dim, image.shape[dim] - 1, 1)
-        image = torch.cat([image.narrow(dim, 0, 1), image, last], dim)
-    return image
+from scripts.padding import pad_reflecting, pad_repeating
 
 
 class ReflectConvolution(nn.Conv2d):
@@ -54,7 +36,7 @@ class ResizeConvolution(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map (batch, channel, height, width) to (batch, channel, 2 height, 2 width)."""
         height, width = features.shape[2], features.shape[3]
-        padded = pad_repeating(features)
+        padded = pad_repeating(features, 1)
         bias = self.convolution.bias
         parts: list[Tensor] = []
         for i, rows in enumerate(_fold_taps(self.convolution.weight, 2)):

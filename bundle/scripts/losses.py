@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from scripts.padding import pad_repeating
+
 
 def _widen(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
@@ -102,7 +104,7 @@ STRUCTURE_LOSSES: dict[str, Callable[..., Tensor]] = {"ngf": ngf_loss, "mind": m
 
 def _compute_gradient(image: Tensor) -> tuple[Tensor, Tensor]:
     """Central differences along height and width, per pixel, edges repeated."""
-    padded = functional.pad(image, (1, 1, 1, 1), mode="replicate")
+    padded = pad_repeating(image, 1)
     along_height = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
     along_width = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
     return along_height / 2, along_width / 2
@@ -111,7 +113,7 @@ def _compute_gradient(image: Tensor) -> tuple[Tensor, Tensor]:
 def _compute_mind(image: Tensor, distance: int, patch_radius: int, noise: float) -> Tensor:
     """Descriptors in (0, 1] of an image, (neighbour, batch, channel, height, width)."""
     height, width = image.shape[-2:]
-    padded = functional.pad(image, (distance,) * 4, mode="replicate")
+    padded = pad_repeating(image, distance)
     offsets = ((0, distance), (2 * distance, distance), (distance, 0), (distance, 2 * distance))
     patch_distances = torch.stack(
         [
@@ -127,7 +129,7 @@ def _compute_mind(image: Tensor, distance: int, patch_radius: int, noise: float)
 
 
 def _average_patch(values: Tensor, radius: int) -> Tensor:
-    padded = functional.pad(values, (radius,) * 4, mode="replicate")
+    padded = pad_repeating(values, radius)
     return functional.avg_pool2d(padded, kernel_size=2 * radius + 1, stride=1)
 
 

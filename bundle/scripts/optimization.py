@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import nn
@@ -12,6 +13,22 @@ from torch.optim.lr_scheduler import LambdaLR
 def list_parameters(*, networks: Sequence[nn.Module]) -> list[nn.Parameter]:
     """Join the parameters of networks that one optimiser trains."""
     return [parameter for network in networks for parameter in network.parameters()]
+
+
+def scale_learning_rate(learning_rate: float, *, batch_size: int, rule: str) -> float:
+    """Return the learning rate for a batch.
+
+    Args:
+        learning_rate: for batches of one image of each contrast.
+        batch_size: images of each contrast.
+        rule: "sqrt", times the root of the batch size, as the noise of Adam's steps wants it
+            (Malladi et al. 2022, arXiv:2205.10287, without its change of the betas); "linear",
+            times the batch size (Goyal et al. 2017, arXiv:1706.02677, for SGD); "none".
+    """
+    factors = {"sqrt": math.sqrt(batch_size), "linear": float(batch_size), "none": 1.0}
+    if rule not in factors:
+        raise ValueError(f"learning_rate_rule is {rule!r}; expected one of {sorted(factors)}.")
+    return learning_rate * factors[rule]
 
 
 def linear_decay(epoch: int, *, constant_epochs: int, decay_epochs: int) -> float:

@@ -73,6 +73,7 @@ def test_two_and_two_epochs_are_four_to_the_bit(
     options = {"sampling": "shuffled", "workers": workers}
     train(dataset_dir, tmp_path, max_epochs=2, **options)
     train(dataset_dir, tmp_path, max_epochs=4, resume=True, **options)
+    assert multiprocessing.active_children() == []
     assert_same(tmp_path / "checkpoint_00000012.pt", finished / "checkpoint_00000012.pt")
     for name in MODELS:
         assert_same(tmp_path / name, finished / name)
@@ -119,6 +120,7 @@ def test_sigterm_saves_and_the_training_goes_on_to_the_bit(
     with pytest.raises(SystemExit) as ended:
         workflow.run()
     assert ended.value.code == 143
+    assert multiprocessing.active_children() == []
     assert signal.getsignal(signal.SIGTERM) == earlier
     assert list_checkpoints(tmp_path)[-1].name == f"checkpoint_{step:08d}.pt"
     train(dataset_dir, tmp_path, resume=True, **options)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from scripts.sampling import assign_sides, draw_position
 from scripts.shard_volumes import LARGEST_UINT16
@@ -25,12 +25,24 @@ from scripts.slice_tables import (
     read_slices,
 )
 
+SECONDS_TO_OUTLIVE = 60
 OPEN_SHARDS = 128  # files; images and masks together stay below the usual limit of 1024
 
 
 def outlive_termination(worker: int) -> None:
-    """Let a worker go on after SIGTERM, which schedulers send to all: its parent saves and ends."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Let a worker go on after SIGTERM, which schedulers send to all: its parent saves and ends.
+
+    Not for ever: a parent that waits for the end of a worker sends the same signal.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(SECONDS_TO_OUTLIVE))
+
+
+def stop_workers(loader: DataLoader[Any]) -> None:
+    """End the workers that a loader keeps for the next epoch."""
+    iterator = loader._iterator
+    if iterator is not None and loader.num_workers > 0:
+        iterator._shutdown_workers()  # type: ignore[attr-defined]
+        loader._iterator = None
 
 
 @lru_cache(maxsize=2 * OPEN_SHARDS)

@@ -27,6 +27,7 @@ from scripts.cyclegan import (
     compute_generators,
     frozen,
 )
+from scripts.datasets import stop_workers
 from scripts.ema import MovingAverage
 from scripts.image_pool import ImagePool
 from scripts.loss_weights import WeightSchedule
@@ -119,6 +120,7 @@ class CycleGanTrainer(Trainer):
             )
             return
         with ExitStack() as self.resources:  # files and bars of handlers, also after an error
+            self.resources.callback(stop_workers, self.data_loader)
             Workflow.run(self)  # Trainer.run would make a deprecated scaler for CUDA
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> list[dict[str, Tensor]]:

@@ -17,7 +17,9 @@ from scripts.evaluation.key_metric import UNPAIRED_FIGURE_NAMES, is_better
 from scripts.evaluation.measurement import FigureSettings
 from scripts.evaluation.unpaired import measure_unpaired
 from scripts.evaluation.unpaired_validation import check_key_metric
+from scripts.handlers import describe_figures
 from scripts.slice_tables import read_slices
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.slice_dataset_fixture import write_slice_dataset
 from tests.training_runs import find_error, make_workflow, train
@@ -191,6 +193,20 @@ def test_what_chooses_without_pairs_is_said(
     assert "t2w_unpaired_error chooses the models" in caplog.text
     check_key_metric(make_evaluator(unpaired_dir, key_metric="t2w_ssim"))
     assert "no registered pairs to measure t2w_ssim with" in caplog.text
+
+
+def test_the_progress_line_and_tensorboard_show_them(run: Path, unpaired_dir: Path) -> None:
+    evaluator = make_evaluator(unpaired_dir)
+    assert describe_figures(evaluator).startswith("nothing to validate with")
+    evaluator.run(2)
+    line = describe_figures(evaluator)
+    value = evaluator.state.metrics["t2w_sliced_wasserstein"]
+    assert f"t2w_sliced_wasserstein {value:.3f}" in line
+    assert line.endswith(", epoch 2)") and "best t2w_unpaired_error" in line
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    tags = {f"validation/{name}" for name in UNPAIRED_FIGURE_NAMES}
+    assert tags <= set(events.Tags()["scalars"])
 
 
 def test_a_number_beats_none_and_none_beats_nothing() -> None:

@@ -21,6 +21,11 @@ from scripts.processes import average_values
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 30.0  # of a progress bar that is written to a file
+SHOWN_FIGURES = (  # those of them that a validation measures
+    *("t2w_ssim", "t2w_psnr", "t1w_ssim", "t1w_psnr", "t1w_cycle_ssim", "t2w_cycle_ssim"),
+    *("t2w_unpaired_error", "t2w_sliced_wasserstein", "t2w_ngf", "t1w_native_cycle_ssim"),
+    *("t1w_unpaired_error", "t1w_sliced_wasserstein", "t1w_ngf", "t2w_native_cycle_ssim"),
+)
 
 
 def select_losses(output: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -181,8 +186,11 @@ def describe_figures(evaluator: CycleGanEvaluator) -> str:
     """Say what the last validation found, and whether it is the best yet."""
     state = evaluator.state
     if not state.metrics:
-        return "no registered pairs to validate with"
-    names = ("t2w_ssim", "t2w_psnr", "t1w_ssim", "t1w_psnr", "t1w_cycle_ssim", "t2w_cycle_ssim")
-    figures = ", ".join(f"{name} {state.metrics[name]:.3f}" for name in names)
+        return "nothing to validate with: no registered pairs, no native slices of both contrasts"
+    figures = ", ".join(
+        f"{name} {state.metrics[name]:.3f}" for name in SHOWN_FIGURES if name in state.metrics
+    )
+    if state.best_metric_epoch == -1:
+        return f"{figures} (no best {state.key_metric_name} yet)"
     best = f"best {state.key_metric_name} {state.best_metric:.4f}, epoch {state.best_metric_epoch}"
     return f"{figures} ({best})"

@@ -22,7 +22,8 @@ class ModelSaver:
     Args:
         models_dir: folder of `model.pt` (T1w to T2w) and `model_t2w_to_t1w.pt`.
         averages: of the generators, by direction.
-        evaluator: knows the best epoch; without pairs to validate every epoch is taken for best.
+        evaluator: knows the best epoch; where its key metric cannot be measured, every epoch is
+            taken for best.
         interval: epochs between two validations.
     """
 
@@ -46,7 +47,7 @@ class ModelSaver:
     def __call__(self, engine: Engine) -> None:
         """Save if this epoch is the best."""
         best = self.evaluator.state.best_metric_epoch == engine.state.epoch
-        if engine.state.rank == 0 and (best or not self.evaluator.state.epoch_length):
+        if engine.state.rank == 0 and (best or not self.evaluator.measures_key_metric):
             for direction, average in self.averages.items():
                 save_whole(average.network.state_dict(), self.models_dir / MODEL_FILES[direction])
 

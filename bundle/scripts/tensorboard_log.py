@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 from torch.utils.tensorboard import SummaryWriter
 
 from scripts.cyclegan import Images
-from scripts.evaluation.evaluator import FIGURE_NAMES, CycleGanEvaluator
+from scripts.evaluation.evaluator import VALIDATION_FIGURE_NAMES, CycleGanEvaluator
 from scripts.handlers import when_due
 from scripts.image_panels import choose_fullest_slices, make_panel
 
@@ -73,7 +73,7 @@ class TensorBoardLog:
             step = engine.state.iteration
             self._write_panel(self._writer, "training", engine.state.output[0], step)
             for name, evaluator in self.evaluators.items():
-                for figure in FIGURE_NAMES:
+                for figure in VALIDATION_FIGURE_NAMES:
                     if figure in evaluator.state.metrics:
                         value = evaluator.state.metrics[figure]
                         self._writer.add_scalar(f"{name}/{figure}", value, step)

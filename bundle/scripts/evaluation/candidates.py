@@ -42,7 +42,7 @@ def find_candidates(paths: str | Sequence[str]) -> list[Candidate]:
     Args:
         paths: one path or pattern, several, or several in one string with commas between. Each is
             a checkpoint, a folder of shipped models, or a folder of checkpoints, which stands for
-            all of them.
+            all of them. Patterns pass over anything else, such as the table of the best models.
 
     Raises:
         FileNotFoundError: a path is none of these.
@@ -57,7 +57,7 @@ def find_candidates(paths: str | Sequence[str]) -> list[Candidate]:
 def _expand(part: str) -> list[Path]:
     found = []
     for path in map(Path, sorted(glob(part))):  # noqa: PTH207, patterns may be absolute
-        if path.is_file() or all((path / name).is_file() for name in MODEL_FILES.values()):
+        if path.suffix == ".pt" or all((path / name).is_file() for name in MODEL_FILES.values()):
             found.append(path)
         else:
             found += list_checkpoints(path)

@@ -5,16 +5,25 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import torch
+from ignite.engine import Events
 from ignite.metrics import Metric
 from monai.engines import Evaluator
 from monai.engines.utils import IterationEvents
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from scripts.config_options import is_on
 from scripts.cyclegan import Generators, Images, translate_cycles
+from scripts.evaluation.key_metric import (
+    AUTO,
+    UNPAIRED_FIGURE_NAMES,
+    choose_key_metric,
+    is_better,
+)
 from scripts.evaluation.metrics import SubjectMetrics
 from scripts.precision import autocast, select_precision
 
@@ -28,6 +37,14 @@ COMPARISONS = {  # what is compared with which real image
 }
 FIGURES = ("ssim", "psnr", "mae", "nmse")
 FIGURE_NAMES = tuple(f"{name}_{figure}" for name in COMPARISONS for figure in FIGURES)
+VALIDATION_FIGURE_NAMES = (*FIGURE_NAMES, *UNPAIRED_FIGURE_NAMES)
+
+
+class UnpairedMeasure(Protocol):
+    """What measures an evaluator's generators without pairs, see `UnpairedValidation`."""
+
+    def measure(self, evaluator: CycleGanEvaluator) -> dict[str, float]:
+        """Return figures of `UNPAIRED_FIGURE_NAMES`."""
 
 
 def to_unit_range(images: Tensor) -> Tensor:
@@ -74,8 +91,9 @@ class TranslationMetrics(Metric):
 class CycleGanEvaluator(Evaluator):
     """Translates pairs both ways and back, in four passes, and measures the results.
 
-    Without pairs a run does nothing. `state.output` is a list of one dict for the whole batch:
-    the images of `translate_cycles`, `mask` and `subject_id`.
+    Figures that need no pairs are measured where the key metric is one of them, where there are no
+    pairs, or always. `state.output` is a list of one dict for the whole batch: the images of
+    `translate_cycles`, `mask` and `subject_id`.
 
     Args:
         device: where the generators are.
@@ -83,8 +101,10 @@ class CycleGanEvaluator(Evaluator):
         generators: both, as they are shipped.
         precision: see `select_precision`.
         key_val_metric: ignite metrics by name, which give the figures.
-        key_metric: figure that ranks models; the smaller the better if it ends in "mae" or "nmse".
+        key_metric: figure that ranks models, or "auto", see `choose_key_metric`.
         val_handlers: MONAI or ignite handlers.
+        unpaired: measures without pairs; None where there is nothing for it.
+        always_unpaired: whether it does so beside pairs that decide, too.
     """
 
     def __init__(
@@ -97,25 +117,59 @@ class CycleGanEvaluator(Evaluator):
         key_val_metric: dict[str, Metric],
         key_metric: str,
         val_handlers: Sequence[Any],
+        unpaired: UnpairedMeasure | None = None,
+        always_unpaired: bool | str = False,
     ) -> None:
-        if key_metric not in FIGURE_NAMES:
-            raise ValueError(f"key_metric is {key_metric!r}; expected one of {FIGURE_NAMES}.")
+        if key_metric not in (AUTO, *VALIDATION_FIGURE_NAMES):
+            expected = (*VALIDATION_FIGURE_NAMES, AUTO)
+            raise ValueError(f"key_metric is {key_metric!r}; expected one of {expected}.")
+        has_pairs = len(val_data_loader) > 0
+        chosen = choose_key_metric(key_metric, has_pairs=has_pairs, has_native=unpaired is not None)
         super().__init__(
             device=device,
             val_data_loader=val_data_loader,
             decollate=False,
             key_val_metric=key_val_metric,
-            metric_cmp_fn=_is_smaller if key_metric.endswith(("mae", "nmse")) else _is_larger,
+            metric_cmp_fn=partial(is_better, chosen),
             val_handlers=[handler for handler in val_handlers if handler is not None],
         )
         self.generators = generators
         self.precision = select_precision(precision, self.state.device)
-        self.state.key_metric_name = key_metric
+        self.state.key_metric_name = chosen
+        is_needed = is_on(always_unpaired) or not has_pairs or chosen in UNPAIRED_FIGURE_NAMES
+        self.unpaired = unpaired if is_needed else None
+
+    def _register_metrics(
+        self, k_metric: dict[str, Metric], add_metrics: dict[str, Metric] | None = None
+    ) -> None:
+        """Attach metrics; MONAI takes a first validation for the best even if it gives a NaN."""
+        for name, metric in (k_metric | (add_metrics or {})).items():
+            metric.attach(self, name)
+        self.add_event_handler(Events.EPOCH_COMPLETED, self._note_best)
+
+    def _note_best(self) -> None:
+        state = self.state
+        current = state.metrics.get(state.key_metric_name, math.nan)
+        best = math.nan if state.best_metric_epoch == -1 else state.best_metric
+        if self.metric_cmp_fn(current, best):
+            state.best_metric, state.best_metric_epoch = current, state.epoch
+
+    @property
+    def measures_key_metric(self) -> bool:
+        """Whether there is what the key metric is measured on."""
+        if self.state.key_metric_name in UNPAIRED_FIGURE_NAMES:
+            return self.unpaired is not None
+        return self.state.epoch_length > 0
 
     def run(self, global_epoch: int = 1) -> None:
-        """Evaluate every pair of the loader, if it has any."""
+        """Evaluate every pair of the loader, and without pairs, as far as there is anything."""
+        if self.unpaired is not None:
+            self.state.metrics |= self.unpaired.measure(self)
         if self.state.epoch_length:
             super().run(global_epoch)
+        elif self.unpaired is not None:
+            self.state.epoch = global_epoch
+            self._note_best()
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> list[dict[str, Any]]:
         output: dict[str, Any] = dict(self.translate(batchdata["t1w"], batchdata["t2w"]))
@@ -168,11 +222,3 @@ class CycleGanEvaluator(Evaluator):
             return
         self.state.best_metric = state_dict["best_metric"]
         self.state.best_metric_epoch = state_dict["best_metric_epoch"]
-
-
-def _is_larger(current: float, best: float) -> bool:
-    return math.isfinite(current) and current > best
-
-
-def _is_smaller(current: float, best: float) -> bool:
-    return math.isfinite(current) and current < best

@@ -13,7 +13,8 @@ from scripts.evaluation.candidates import (
     find_candidates,
     load_candidate,
 )
-from scripts.evaluation.evaluator import FIGURE_NAMES, CycleGanEvaluator
+from scripts.evaluation.evaluator import VALIDATION_FIGURE_NAMES, CycleGanEvaluator
+from scripts.evaluation.key_metric import rank_value
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +36,15 @@ class RankedModel:
 
 @dataclass(frozen=True)
 class Choice:
-    """The model that was chosen, whose weights are loaded, among all, the best first."""
+    """The model that was chosen, whose weights are loaded, among all, the best first.
 
+    Attributes:
+        key_metric: figure that ranks them.
+        chosen: the best one.
+        ranked: all of them.
+    """
+
+    key_metric: str
     chosen: RankedModel
     ranked: list[RankedModel]
 
@@ -55,29 +63,29 @@ def choose_model(
         evaluator: of the validation part.
 
     Raises:
-        ValueError: there are several, and no registered validation pairs to choose by.
+        ValueError: there are several, and the key metric cannot be measured on validation.
     """
     found = find_candidates(candidates)
+    name = evaluator.state.key_metric_name
     if len(found) == 1:
         load_candidate(found[0], averages)
         only = RankedModel(found[0].label, compute_checksums(found[0]), None)
-        return Choice(only, [only])
-    if not evaluator.state.epoch_length:
+        return Choice(name, only, [only])
+    if not evaluator.measures_key_metric:
         raise ValueError(
             f"Found {len(found)} candidates ({', '.join(each.label for each in found)}), but the "
-            "validation part has no registered pairs to choose by. Name one of them."
+            f"validation part has nothing to measure {name} with. Name one of them, or let "
+            "--key_metric auto choose by registered pairs or by native slices of both contrasts."
         )
-    name = evaluator.state.key_metric_name
-    sign = 1 if name.endswith(("mae", "nmse")) else -1
     figures = [_validate(each, averages, evaluator) for each in found]
-    order = sorted(range(len(found)), key=lambda number: sign * figures[number][name])
+    order = sorted(range(len(found)), key=lambda number: rank_value(name, figures[number][name]))
     ranked = [
         RankedModel(found[number].label, compute_checksums(found[number]), figures[number])
         for number in order
     ]
     load_candidate(found[order[0]], averages)
     logger.info("Chosen by %s on validation: %s of %d", name, ranked[0].label, len(ranked))
-    return Choice(ranked[0], ranked)
+    return Choice(name, ranked[0], ranked)
 
 
 def _validate(
@@ -85,4 +93,5 @@ def _validate(
 ) -> dict[str, float]:
     load_candidate(candidate, averages)
     evaluator.run()
-    return {name: float(evaluator.state.metrics[name]) for name in FIGURE_NAMES}
+    metrics = evaluator.state.metrics
+    return {name: float(metrics[name]) for name in VALIDATION_FIGURE_NAMES if name in metrics}

@@ -81,7 +81,7 @@ def _describe_models(choice: Choice, translator: SessionTranslator) -> dict[str,
         "format_version": FORMAT_VERSION,
         "paired": len(translator) > 0,
         "seed": translator.settings.seed,
-        "key_metric": translator.evaluator.state.key_metric_name,
+        "key_metric": choice.key_metric,
         "chosen": choice.chosen.label,
         "candidates": [
             {"model": each.label, "validation": each.validation, "sha256": each.sha256}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,13 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scripts.datasets import read_image
-from scripts.evaluation.evaluator import CycleGanEvaluator, select_centre, to_unit_range
+from scripts.evaluation.evaluator import CycleGanEvaluator
+from scripts.evaluation.key_metric import CYCLE_FIGURES
 from scripts.evaluation.measurement import FigureSettings
 from scripts.evaluation.metrics import SubjectSums
+from scripts.evaluation.native_slices import (
+    ContrastSlices,
+    list_native_slices,
+    read_native_slices,
+)
 from scripts.evaluation.patch_distance import sliced_wasserstein_distance
 from scripts.evaluation.structure import gradient_agreement
-from scripts.slice_tables import SliceImage, list_images, read_slices
 
 WAYS = {"t2w": ("T1w", "T2w", "t1w_to_t2w"), "t1w": ("T2w", "T1w", "t2w_to_t1w")}
 
@@ -36,25 +40,6 @@ class UnpairedSettings:
     patches: int
     patch_size: int
     projections: int
-
-
-@dataclass(frozen=True)
-class ContrastSlices:
-    """Slices of one contrast.
-
-    Attributes:
-        images: (slices, channel, height, width) in [-1, 1].
-        masks: (slices, 1, height, width).
-        subject_ids: of each slice.
-    """
-
-    images: Tensor
-    masks: Tensor
-    subject_ids: tuple[str, ...]
-
-    def show(self, images: Tensor) -> Tensor:
-        """The middle channel of images of these slices, in [0, 1], 0 outside the masks."""
-        return to_unit_range(select_centre(images)).where(self.masks, 0.0)
 
 
 def measure_unpaired(
@@ -84,22 +69,16 @@ def measure_unpaired(
         One row a figure: model, kind, direction, figure, value. "real" is the distance between two
         halves of the real subjects, which a perfect model has too.
     """
-    if settings.max_slices == 0:
+    images = list_native_slices(
+        dataset_dir,
+        split=split,
+        max_slices=settings.max_slices,
+        slices=slices,
+        slice_distance_mm=slice_distance_mm,
+    )
+    if not images:
         return []
-    table = read_slices(dataset_dir, split=split)
-    table = table[(table["space"] == "native") & (table["brain_fraction"] > 0)]
-    found = {}
-    for contrast in ("T1w", "T2w"):
-        of_contrast = table[table["contrast"] == contrast]
-        images = list_images(
-            of_contrast,
-            dataset_dir=dataset_dir,
-            slices=slices,
-            slice_distance_mm=slice_distance_mm,
-        )
-        if not images:
-            return []
-        found[contrast] = _read(images, settings.max_slices)
+    found = {contrast: read_native_slices(each) for contrast, each in images.items()}
     return [
         {"model": model, "kind": kind, "direction": name, "figure": figure, "value": value}
         for name in WAYS
@@ -109,45 +88,78 @@ def measure_unpaired(
     ]
 
 
-def _read(images: list[SliceImage], max_slices: int) -> ContrastSlices:
-    step = -(-len(images) // max_slices)
-    chosen = images[step // 2 :: step]
-    read = [read_image(image) for image in chosen]
-    return ContrastSlices(
-        torch.stack([image for image, _ in read]),
-        torch.stack([mask for _, mask in read]),
-        tuple(image.subject_id for image in chosen),
-    )
-
-
 def _measure_way(
     evaluator: CycleGanEvaluator,
     name: str,
-    found: dict[str, ContrastSlices],
+    found: Mapping[str, ContrastSlices],
     *,
     label: str,
     figures: FigureSettings,
     settings: UnpairedSettings,
 ) -> Iterator[tuple[str, str, str, float]]:
-    source_name, target_name, direction = WAYS[name]
-    source, target = found[source_name], found[target_name]
-    real, wanted = source.show(source.images), target.show(target.images)
-    fake, cycle = (
-        source.show(images)
-        for images in _translate(evaluator, direction, source.images, figures.batch_size)
+    of_model = measure_direction(
+        evaluator,
+        name,
+        found,
+        batch_size=figures.batch_size,
+        edge=figures.edge,
+        seed=figures.seed,
+        settings=settings,
     )
+    source, target = (found[contrast] for contrast in WAYS[name][:2])
+    real, wanted = source.show(source.images), target.show(target.images)
     compare = partial(_compute_distance, settings=settings, seed=figures.seed)
     figure = "sliced_wasserstein"
-    yield label, "model", figure, compare(fake, source.masks, wanted, target.masks)
+    yield label, "model", figure, of_model.pop(figure)
     yield "copy", "trivial", figure, compare(real, source.masks, wanted, target.masks)
     half = _select_first_subjects(target.subject_ids)
     if bool(half.any()):
         parts = (wanted[half], target.masks[half], wanted[~half], target.masks[~half])
         yield "real", "real", figure, compare(*parts)
-    yield label, "model", "ngf", gradient_agreement(real, fake, source.masks, edge=figures.edge)
+    for figure, value in of_model.items():
+        yield label, "model", figure, value
+
+
+def measure_direction(
+    evaluator: CycleGanEvaluator,
+    name: str,
+    found: Mapping[str, ContrastSlices],
+    *,
+    batch_size: int,
+    edge: float,
+    seed: int,
+    settings: UnpairedSettings,
+) -> dict[str, float]:
+    """Measure the generators on the way to one contrast, "t2w" or "t1w", and back.
+
+    Args:
+        evaluator: holds the generators.
+        name: key of `WAYS`.
+        found: slices of "T1w" and "T2w".
+        batch_size: slices that are translated together.
+        edge: see `gradient_agreement`.
+        seed: of patches and directions.
+        settings: of the distance.
+
+    Returns:
+        `sliced_wasserstein` (0 is ideal) and `ngf` of the synthetic images; `cycle_ssim`,
+        `cycle_psnr` and `cycle_mae` of the source's cycle.
+    """
+    source_name, target_name, direction = WAYS[name]
+    source, target = found[source_name], found[target_name]
+    real = source.show(source.images)
+    fake, cycle = (
+        source.show(images)
+        for images in _translate(evaluator, direction, source.images, batch_size)
+    )
+    wanted = target.show(target.images)
     sums = SubjectSums.from_slices(cycle, real, source.masks, data_range=1.0)
-    for figure in ("ssim", "psnr", "mae"):
-        yield label, "model", f"cycle_{figure}", getattr(sums, figure)
+    return {
+        "sliced_wasserstein": _compute_distance(
+            fake, source.masks, wanted, target.masks, settings=settings, seed=seed
+        ),
+        "ngf": gradient_agreement(real, fake, source.masks, edge=edge),
+    } | {f"cycle_{figure}": getattr(sums, figure) for figure in CYCLE_FIGURES}
 
 
 def _translate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import shutil
 import signal
 import sys
 import threading
@@ -26,9 +27,20 @@ DAMAGED = (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, RuntimeError)
 
 
 def save_whole(content: Any, path: Path) -> None:
-    """Save for `torch.load(weights_only=True)`; the file appears whole or not at all."""
-    with open_whole(path) as file:
-        torch.save(content, file)
+    """Save for `torch.load(weights_only=True)`; the file appears whole or not at all.
+
+    Raises:
+        OSError: it could not be written, as on a full disk.
+    """
+    try:
+        with open_whole(path) as file:
+            torch.save(content, file)
+    except (OSError, RuntimeError) as error:  # torch hides the system's error behind its own
+        free = shutil.disk_usage(path.parent).free / 1e6
+        raise OSError(
+            f"{path}: could not be written ({str(error).splitlines()[0]}); {free:.0f} MB are free "
+            "there. What was saved before is sound: make room, then go on with --resume true."
+        ) from error
 
 
 def list_checkpoints(output_dir: str | Path) -> list[Path]:

@@ -15,7 +15,7 @@ from PIL import Image
 from scripts.checkpoints import list_checkpoints
 from scripts.handlers import LossAverages, when_due
 from scripts.image_panels import choose_fullest_slices, make_panel, turn_upright
-from scripts.slice_tables import SliceImage, SlicePair
+from scripts.slice_tables import SliceImage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.slice_dataset_fixture import write_slice_dataset
@@ -97,15 +97,14 @@ def test_the_centre_of_three_slices_is_shown() -> None:
 
 
 def test_panels_show_the_fullest_slice_of_each_subject() -> None:
-    pairs = [make_pair(subject, fraction) for subject in "abcd" for fraction in (0.1, 0.4, 0.2)]
-    assert choose_fullest_slices(pairs, count=2) == [1, 7]
-    assert choose_fullest_slices(pairs, count=9) == [1, 4, 7, 10]
+    slices = [make_slice(subject, fraction) for subject in "abcd" for fraction in (0.1, 0.4, 0.2)]
+    assert choose_fullest_slices(slices, count=2) == [1, 7]
+    assert choose_fullest_slices(slices, count=9) == [1, 4, 7, 10]
     assert choose_fullest_slices([], count=2) == []
 
 
-def make_pair(subject_id: str, brain_fraction: float) -> SlicePair:
-    image = SliceImage(subject_id, "", subject_id, "d", "T1w", "x.npy", (0,), 0, brain_fraction)
-    return SlicePair(image, image)
+def make_slice(subject_id: str, brain_fraction: float) -> SliceImage:
+    return SliceImage(subject_id, "", subject_id, "d", "T1w", "x.npy", (0,), 0, brain_fraction)
 
 
 def test_losses_are_averaged_between_two_readings() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scripts.cyclegan import Images
 from scripts.evaluation.evaluator import select_centre, to_unit_range
-from scripts.slice_tables import SlicePair
+from scripts.slice_tables import SliceImage
 
 PANEL_ROWS = (
     ("real_t1w", "fake_t2w", "reconstructed_t1w"),
@@ -31,24 +31,25 @@ def make_panel(images: Images, *, count: int) -> Tensor:
 
     Each takes two rows, real, fake and reconstructed: from T1w, then from T2w.
     """
-    shown = {name: _prepare(images[name][:count]) for row in PANEL_ROWS for name in row}
+    shown = {name: prepare_display(images[name][:count]) for row in PANEL_ROWS for name in row}
     rows = [torch.cat([shown[name] for name in row], dim=-1) for row in PANEL_ROWS]
     samples = torch.cat(rows, dim=-2)  # (batch, 1, 2 height, 3 width)
     return torch.cat(list(samples), dim=-2)
 
 
-def _prepare(images: Tensor) -> Tensor:
+def prepare_display(images: Tensor) -> Tensor:
+    """Turn images in [-1, 1] upright on the CPU: (batch, 1, rows, columns) in [0, 1]."""
     centre = select_centre(images.detach()).float().cpu()
     return turn_upright(to_unit_range(centre).clamp(0, 1))
 
 
-def choose_fullest_slices(pairs: Sequence[SlicePair], *, count: int) -> list[int]:
+def choose_fullest_slices(slices: Sequence[SliceImage], *, count: int) -> list[int]:
     """Return the number of the slice with the most brain for each of `count` subjects, evenly."""
     fullest: dict[str, int] = {}
-    for number, pair in enumerate(pairs):
-        best = fullest.setdefault(pair.t1w.subject_id, number)
-        if pair.t1w.brain_fraction > pairs[best].t1w.brain_fraction:
-            fullest[pair.t1w.subject_id] = number
+    for number, each in enumerate(slices):
+        best = fullest.setdefault(each.subject_id, number)
+        if each.brain_fraction > slices[best].brain_fraction:
+            fullest[each.subject_id] = number
     numbers = list(fullest.values())
     step = max(1, len(numbers) // max(1, count))
     return numbers[::step][:count]

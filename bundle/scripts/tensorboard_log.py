@@ -7,13 +7,12 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 from torch.optim import Optimizer
-from torch.utils.data import default_collate
 from torch.utils.tensorboard import SummaryWriter
 
 from scripts.cyclegan import Images
 from scripts.evaluation.evaluator import VALIDATION_FIGURE_NAMES, CycleGanEvaluator
 from scripts.handlers import when_due
-from scripts.image_panels import choose_fullest_slices, make_panel
+from scripts.image_panels import make_panel
 
 
 class TensorBoardLog:
@@ -49,7 +48,7 @@ class TensorBoardLog:
         self._writer: SummaryWriter | None = None
 
     def attach(self, engine: Engine) -> None:
-        """Act from the start to the end; attach it behind LossAverages and validation."""
+        """Act from the start to the end; attach it behind LossAverages and ExampleSlices."""
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(when_due(self.interval), self.write_losses)
         engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.val_interval), self)
@@ -77,25 +76,11 @@ class TensorBoardLog:
                     if figure in evaluator.state.metrics:
                         value = evaluator.state.metrics[figure]
                         self._writer.add_scalar(f"{name}/{figure}", value, step)
-            images = translate_fullest_slices(
-                self.evaluators["validation"], count=self.panel_images
-            )
-            self._write_panel(self._writer, "validation", images, step)
+            if engine.state.examples.are_pairs:
+                images = engine.state.examples.images
+                self._write_panel(self._writer, "validation", images, step)
             self._writer.flush()
 
-    def _write_panel(
-        self, writer: SummaryWriter, name: str, images: Images | None, step: int
-    ) -> None:
-        if images is not None:
-            panel = make_panel(images, count=self.panel_images)
-            writer.add_image(f"{name}/real_fake_cycle", panel, step)
-
-
-def translate_fullest_slices(evaluator: CycleGanEvaluator, *, count: int) -> Images | None:
-    """Translate the same few slices each time, of different subjects; None without pairs."""
-    dataset = evaluator.data_loader.dataset
-    numbers = choose_fullest_slices(dataset.data, count=count)
-    if not numbers:
-        return None
-    batch = default_collate([dataset[number] for number in numbers])
-    return evaluator.translate(batch["t1w"], batch["t2w"])
+    def _write_panel(self, writer: SummaryWriter, name: str, images: Images, step: int) -> None:
+        panel = make_panel(images, count=self.panel_images)
+        writer.add_image(f"{name}/real_fake_cycle", panel, step)

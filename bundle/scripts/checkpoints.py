@@ -35,10 +35,11 @@ def save_whole(content: Any, path: Path) -> None:
     try:
         with open_whole(path) as file:
             torch.save(content, file)
-    except (OSError, RuntimeError) as error:  # torch hides the system's error behind its own
+    except (OSError, RuntimeError) as error:
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
         free = shutil.disk_usage(path.parent).free / 1e6
         raise OSError(
-            f"{path}: could not be written ({str(error).splitlines()[0]}); {free:.0f} MB are free "
+            f"{path}: could not be written ({str(cause).splitlines()[0]}); {free:.1f} MB are free "
             "there. What was saved before is sound: make room, then go on with --resume true."
         ) from error
 

@@ -48,6 +48,8 @@ def start_training(
     resume, pretrained = is_on(resume), is_on(pretrained)
     loaded = load_newest_checkpoint(output_dir) if resume else None
     _check_agreement(output_dir, loaded[0].name if loaded else None)
+    if resume and get_rank() == 0:
+        _remove_unfinished(output_dir, models_dir)
     if loaded is not None:
         _restore(trainer, objects, *loaded)
         return
@@ -65,6 +67,12 @@ def _check_agreement(output_dir: str, found: str | None) -> None:
             f"{output_dir}: the processes found different checkpoints ({every}). Expected a folder "
             "that all machines share; copy the newest one to every machine, or share the folder."
         )
+
+
+def _remove_unfinished(*folders: str) -> None:
+    """Remove what a killed training had not written to the end."""
+    for path in [path for folder in folders for path in Path(folder).glob(f"{UNFINISHED}*")]:
+        path.unlink(missing_ok=True)
 
 
 def _check_unused(output_dir: str, models_dir: str) -> None:
@@ -92,7 +100,4 @@ def _restore(
     except RuntimeError as error:
         raise ValueError(f"{path}: {describe_mismatch(error)}") from error
     trainer.state.max_epochs = max_epochs
-    if get_rank() == 0:
-        for unfinished in path.parent.glob(f"{UNFINISHED}*"):
-            unfinished.unlink()
     logger.info("Going on from %s (epoch %d).", path, trainer.state.epoch)

@@ -279,6 +279,17 @@ def test_the_learning_rate_follows_the_batch(dataset_dir: str, rule: str, rate: 
         assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)
 
 
+def test_the_layout_of_the_networks_can_be_chosen(dataset_dir: str) -> None:
+    usual, other = (
+        Step(dataset_dir, memory_format=name) for name in ("contiguous_format", "channels_last")
+    )
+    weight = other.networks["t1w_to_t2w"].blocks[0].layers[0].weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert not weight.is_contiguous()
+    both = [step.take() for step in (usual, other)]
+    torch.testing.assert_close(both[0]["loss"], both[1]["loss"], rtol=1e-4, atol=0)
+
+
 def test_an_unknown_rule_is_an_error() -> None:
     with pytest.raises(ValueError, match="learning_rate_rule is 'root'; expected one of"):
         scale_learning_rate(2e-4, batch_size=4, rule="root")

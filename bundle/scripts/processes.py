@@ -3,7 +3,7 @@
 Each trains the same networks on its part of every batch. Gradients are averaged here, once per
 optimiser step, not by DistributedDataParallel: so a step in parts (`accumulation`) needs no
 exception, checkpoints have the same names with any number of processes, and a compiled step stays
-in one piece. With a single process every function returns what it was given.
+in one piece. Without torchrun every function returns what it was given.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ BACKENDS = {"cuda": "cpu:gloo,cuda:nccl", "cpu": "gloo"}
 
 
 def is_parallel() -> bool:
-    """Whether several processes train together."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    """Whether torchrun started this process, be it the only one."""
+    return dist.is_available() and dist.is_initialized()
 
 
 def count_processes() -> int:

@@ -78,7 +78,12 @@ def test_every_option_is_described_and_every_description_is_of_an_option() -> No
         if not isinstance(value, dict) and not re.match("initialize|run|training|network_def", name)
     }
     assert described - set(config) == set()
-    assert plain - described == {"bundle_root", "inference_config", "discriminator_def_t2w", "layout"}
+    assert plain - described == {
+        "bundle_root",
+        "inference_config",
+        "discriminator_def_t2w",
+        "layout",
+    }
 
 
 def test_overlays_change_only_what_training_has() -> None:

@@ -6,11 +6,9 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bundle"))
+from tests.benchmarks import evaluation, generator_passes, inference, step_memory, training_step
 
-from tests.benchmarks import evaluation, generator_passes, inference, training_step
-
-BENCHMARKS = (generator_passes, training_step, inference, evaluation)
+BENCHMARKS = (generator_passes, training_step, step_memory, inference, evaluation)
 COMMAND = "make bench"
 
 

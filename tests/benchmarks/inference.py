@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.benchmarks import PROJECT
+
 SHAPE = (192, 224, 160)
 FEATURES, BLOCKS, UPSAMPLING = 64, 6, "resize"
 GOAL_SECONDS, GOAL_GB = 12, 3
@@ -41,7 +42,7 @@ def write_head(path: Path) -> None:
     nib.save(image, path)
 
 
-def make_workflow(folder: Path) -> Any:
+def make_workflow(folder: Path, device: str) -> Any:
     from monai.bundle import ConfigWorkflow
 
     workflow = ConfigWorkflow(
@@ -53,7 +54,7 @@ def make_workflow(folder: Path) -> Any:
         models_dir=str(folder),
         input=str(folder / "head.nii.gz"),
         output_dir=str(folder / "out"),
-        device="cpu",
+        device=device,
         brain_extraction="none",
         bias_correction=False,
         refuse_unfit=False,
@@ -66,18 +67,18 @@ def make_workflow(folder: Path) -> Any:
     return workflow
 
 
-def run_ours(folder: Path) -> float:
+def run_ours(folder: Path, device: str) -> float:
     """Seconds of the bundle's own inference, mask, picture and side-car included."""
-    workflow = make_workflow(folder)
+    workflow = make_workflow(folder, device)
     workflow.parser.get_parsed_content("evaluator")
     start = time.perf_counter()
     workflow.run()
     return time.perf_counter() - start
 
 
-def run_plain(folder: Path) -> float:
+def run_plain(folder: Path, device: str) -> float:
     """Seconds of the same steps around a loop over all slices, fp32, one at a time."""
-    workflow = make_workflow(folder)
+    workflow = make_workflow(folder, device)
     parser = workflow.parser
     preprocessing = parser.get_parsed_content("preprocessing")
     *back, _ = parser.get_parsed_content("postprocessing").transforms
@@ -97,24 +98,29 @@ def run_plain(folder: Path) -> float:
     return time.perf_counter() - start
 
 
-def run_child(way: str, folder: Path) -> dict[str, float]:
+def run_child(way: str, folder: Path, device: str = "cpu") -> dict[str, float]:
     command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.inference", way, str(folder)]
+    command.append(device)
     output = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True)
     return json.loads(output.stdout.splitlines()[-1])
 
 
-def measure() -> list[dict[str, object]]:
-    """Seconds and peak memory of a volume, both ways."""
+def write_model(folder: Path) -> None:
     from scripts.networks import ResnetGenerator
 
+    torch.manual_seed(0)
+    network = ResnetGenerator(
+        in_channels=1, out_channels=1, features=FEATURES, blocks=BLOCKS, upsampling=UPSAMPLING
+    )
+    torch.save(network.state_dict(), folder / "model.pt")
+
+
+def measure() -> list[dict[str, object]]:
+    """Seconds and peak memory of a volume, both ways."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_head(folder / "head.nii.gz")
-        torch.manual_seed(0)
-        network = ResnetGenerator(
-            in_channels=1, out_channels=1, features=FEATURES, blocks=BLOCKS, upsampling=UPSAMPLING
-        )
-        torch.save(network.state_dict(), folder / "model.pt")
+        write_model(folder)
         plain, ours = (run_child(way, folder) for way in ("plain", "ours"))
     head = f"1 mm head of {SHAPE[2]} slices, {FEATURES} features"
     cores = os.cpu_count()
@@ -136,7 +142,6 @@ def measure() -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(PROJECT / "bundle"))
-    seconds = {"ours": run_ours, "plain": run_plain}[sys.argv[1]](Path(sys.argv[2]))
+    seconds = {"ours": run_ours, "plain": run_plain}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(json.dumps({"seconds": seconds, "peak_gb": peak_gb}))

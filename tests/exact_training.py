@@ -1,4 +1,4 @@
-"""The trainer of train.json with small networks, in float64 where a test asks for it."""
+"""The trainer of train.json for single steps, in float64 where a test asks for it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,11 @@ from monai.bundle import ConfigParser
 from tests.slice_dataset_fixture import BUNDLE
 
 
-def make_trainer(
-    dataset: Path, *, precision: str, upsampling: str = "resize", **options: Any
-) -> Any:
-    """The trainer of train.json without augmentation, pool and handlers, small networks."""
+def build_trainer(dataset: Path, **options: Any) -> Any:
+    """The trainer that train.json describes, without handlers, in its first epoch."""
     parser = ConfigParser()
     parser.read_config(str(BUNDLE / "configs" / "train.json"))
-    settings = {
-        "bundle_root": str(BUNDLE), "dataset_dir": str(dataset), "device": "cpu", "workers": 0,
-        "features": 4, "blocks": 1, "discriminator_features": 4, "batch_size": 2, "pool_size": 0,
-        "learning_rate_rule": "none",
-        "lambda_identity": 0.5, "lambda_structure": 0.0, "lambda_cycle_t1w": 5.0,
-        "lambda_cycle_t2w": 5.0, "augmentation": None, "precision": precision,
-        "upsampling": upsampling, **options,
-    }  # fmt: skip
+    settings = {"bundle_root": str(BUNDLE), "dataset_dir": str(dataset), "workers": 0, **options}
     for name, value in settings.items():
         assert name in parser, name
         parser[name] = value
@@ -31,6 +22,19 @@ def make_trainer(
     trainer = parser.get_parsed_content("train#trainer")
     trainer.state.epoch = 1
     return trainer
+
+
+def make_trainer(
+    dataset: Path, *, precision: str, upsampling: str = "resize", **options: Any
+) -> Any:
+    """With small networks, without augmentation and pool."""
+    settings = {
+        "device": "cpu", "features": 4, "blocks": 1, "discriminator_features": 4, "batch_size": 2,
+        "learning_rate_rule": "none", "pool_size": 0, "lambda_identity": 0.5,
+        "lambda_structure": 0.0, "lambda_cycle_t1w": 5.0, "lambda_cycle_t2w": 5.0,
+        "augmentation": None, "precision": precision, "upsampling": upsampling, **options,
+    }  # fmt: skip
+    return build_trainer(dataset, **settings)
 
 
 def make_exact(dataset: Path, **options: Any) -> Any:

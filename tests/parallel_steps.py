@@ -14,20 +14,14 @@ from scripts.processes import get_rank, join_processes, leave_processes
 from torch import multiprocessing
 
 from tests.exact_training import make_exact
+from tests.training_runs import AUGMENTATION
 
 OPTIONS: dict[str, Any] = {
     "batch_size": 4,
     "pool_size": 5,
     "lambda_structure": 1.0,
     "sampling": "shuffled",
-    "augmentation": {
-        "_target_": "scripts.augmentation.SliceAugmentation",
-        "rotation_degrees": 15.0,
-        "scale": 0.1,
-        "flip_probability": 0.5,
-        "intensity": 0.1,
-        "noise_sigma": 0.02,
-    },
+    "augmentation": AUGMENTATION,
 }
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
 from tests.slice_dataset_fixture import write_slice_dataset
-from tests.training_runs import make_workflow
+from tests.training_runs import AUGMENTATION, make_workflow
 
 NETWORKS = ("t1w_to_t2w", "t2w_to_t1w", "discriminator_t1w", "discriminator_t2w")
 CPU = torch.device("cpu")
@@ -219,15 +219,7 @@ def test_a_step_names_its_losses_and_keeps_them_on_the_device(dataset_dir: str) 
 
 
 def test_the_same_sample_is_augmented_alike_in_any_batch(dataset_dir: str) -> None:
-    options = {
-        "_target_": "scripts.augmentation.SliceAugmentation",
-        "rotation_degrees": 15.0,
-        "scale": 0.1,
-        "flip_probability": 0.5,
-        "intensity": 0.1,
-        "noise_sigma": 0.02,
-    }
-    step = Step(dataset_dir, augmentation=options)
+    step = Step(dataset_dir, augmentation=AUGMENTATION)
     together, _ = step.prepare(step.batch)
     second = {name: value[1:] for name, value in step.batch.items()}
     alone, _ = step.prepare(second)
@@ -236,14 +228,7 @@ def test_the_same_sample_is_augmented_alike_in_any_batch(dataset_dir: str) -> No
 
 
 def test_paired_images_share_their_geometry(dataset_dir: str) -> None:
-    options = {
-        "_target_": "scripts.augmentation.SliceAugmentation",
-        "rotation_degrees": 15.0,
-        "scale": 0.1,
-        "flip_probability": 0.5,
-        "intensity": 0.0,
-        "noise_sigma": 0.0,
-    }
+    options = AUGMENTATION | {"intensity": 0.0, "noise_sigma": 0.0}
     for sampling, equal in (("paired", True), ("shuffled", False)):
         step = Step(dataset_dir, augmentation=options, sampling=sampling)
         _, masks = step.prepare(step.batch)

@@ -18,10 +18,9 @@ import pytest
 import torch
 from ignite.engine import Events
 from scripts.checkpoints import list_checkpoints, load_newest_checkpoint
-from torch import Tensor
 
 from tests.slice_dataset_fixture import BUNDLE, write_slice_dataset
-from tests.training_runs import SMALL, make_workflow, train
+from tests.training_runs import SMALL, list_tensors, make_workflow, train
 
 OPTIONS = {"max_epochs": 4, "sampling": "shuffled"}
 LAST = "checkpoint_00000012.pt"
@@ -41,18 +40,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory, dataset_dir: Path) -> Pat
     return output_dir
 
 
-def read_tensors(content: Any, name: str = "") -> dict[str, Tensor]:
-    if isinstance(content, Tensor):
-        return {name: content}
-    parts = content.items() if isinstance(content, dict) else enumerate(content)
-    return {
-        path: leaf
-        for key, each in parts
-        if isinstance(each, (dict, list, Tensor))
-        for path, leaf in read_tensors(each, f"{name}/{key}").items()
-    }
-
-
 def assert_same_results(left: Path, right: Path) -> None:
     """The last checkpoint, the shipped models and the best ones."""
     names = [path.relative_to(left) for path in sorted(left.rglob("*.pt"))]
@@ -63,7 +50,7 @@ def assert_same_results(left: Path, right: Path) -> None:
     assert len(names) == 1 + 2 + 2 * 3
     for name in names:
         both = [
-            read_tensors(torch.load(folder / name, weights_only=True)) for folder in (left, right)
+            list_tensors(torch.load(folder / name, weights_only=True)) for folder in (left, right)
         ]
         assert both[0].keys() == both[1].keys()
         assert all(torch.equal(both[0][each], both[1][each]) for each in both[0]), name

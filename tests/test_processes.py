@@ -15,28 +15,15 @@ import torch
 from monai.bundle import ConfigParser
 from scripts.checkpoints import list_checkpoints, load_checkpoint
 from scripts.processes import join_processes, select_device
-from torch import Tensor
 
 from tests.parallel_steps import take_steps, take_steps_together
 from tests.slice_dataset_fixture import BUNDLE, write_slice_dataset
-from tests.training_runs import SMALL, train
+from tests.training_runs import SMALL, list_tensors, train
 
 
 @pytest.fixture(scope="module")
 def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_slice_dataset(tmp_path_factory.mktemp("blobs"))
-
-
-def list_tensors(content: Any, name: str = "") -> dict[str, Tensor]:
-    if isinstance(content, Tensor):
-        return {name: content}
-    parts = content.items() if isinstance(content, dict) else enumerate(content)
-    return {
-        path: leaf
-        for key, each in parts
-        if isinstance(each, (dict, list, Tensor))
-        for path, leaf in list_tensors(each, f"{name}/{key}").items()
-    }
 
 
 def test_two_processes_give_the_weights_of_one_and_may_change_places(

@@ -36,6 +36,29 @@ SMALL = {
 }
 
 
+AUGMENTATION = {
+    "_target_": "scripts.augmentation.SliceAugmentation",
+    "rotation_degrees": 15.0,
+    "scale": 0.1,
+    "flip_probability": 0.5,
+    "intensity": 0.1,
+    "noise_sigma": 0.02,
+}
+
+
+def list_tensors(content: Any, name: str = "") -> dict[str, torch.Tensor]:
+    """Name every tensor of nested dicts and lists, such as a checkpoint."""
+    if isinstance(content, torch.Tensor):
+        return {name: content}
+    parts = content.items() if isinstance(content, dict) else enumerate(content)
+    return {
+        path: leaf
+        for key, each in parts
+        if isinstance(each, (dict, list, torch.Tensor))
+        for path, leaf in list_tensors(each, f"{name}/{key}").items()
+    }
+
+
 def make_workflow(*overlays: str, run_id: str = "training", **options: Any) -> ConfigWorkflow:
     """Initialise train.json with overlays and options, ready to run."""
     torch.set_num_threads(1)  # threads that wait for a shared core cost more than they bring

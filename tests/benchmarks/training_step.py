@@ -21,8 +21,9 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.earlier_system import EarlierStep
+from tests.exact_training import build_trainer
 from tests.plain_networks import copy_plainly
-from tests.slice_dataset_fixture import BUNDLE, SIZE, write_slice_dataset
+from tests.slice_dataset_fixture import SIZE, write_slice_dataset
 
 Step = Callable[[], Any]
 ROUNDS, WARM_UP = 7, 2
@@ -30,28 +31,8 @@ EQUAL_LOSSES = {"lambda_identity": 0.1, "lambda_structure": 0.0}
 
 
 def make_trainer(folder: Path, **options: Any) -> Any:
-    """Return the trainer that train.json describes, without handlers."""
-    from monai.bundle import ConfigParser
-
-    parser = ConfigParser()
-    parser.read_config(str(BUNDLE / "configs" / "train.json"))
-    settings = {
-        "bundle_root": str(BUNDLE),
-        "dataset_dir": str(folder),
-        "output_dir": str(folder / "run"),
-        "workers": 0,
-        "slices_on": "disk",
-        "progress": False,
-        **options,
-    }
-    for name, value in settings.items():
-        assert name in parser, name
-        parser[name] = value
-    parser["train"]["handlers"] = []
-    trainer = parser.get_parsed_content("train#trainer")
-    trainer.state.epoch = 1
     torch.backends.cudnn.benchmark = True
-    return trainer
+    return build_trainer(folder, **({"slices_on": "disk", "progress": False} | options))
 
 
 def read_batch(trainer: Any, size: int = SIZE) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class Run:
             interval=1,
             count=self.count,
             resume=resume,
+            checkpoint_interval=1,
         )
         engine: Any = SimpleNamespace(state=SimpleNamespace(rank=0, iteration=10 * start))
         handler.start(engine)

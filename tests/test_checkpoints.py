@@ -248,6 +248,80 @@ def test_another_epoch_length_than_the_checkpoints_is_an_error(
     assert "was trained with --epoch_length 3, found 7" in find_error(error)
 
 
+def test_a_resume_takes_the_learning_rate_and_betas_that_are_asked_for_now(
+    tmp_path: Path, dataset_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"constant_epochs": 1, "decay_epochs": 4}
+    train(dataset_dir, tmp_path, max_epochs=2, **options)
+    changes = {"learning_rate": 1e-6, "betas": [0.4, 0.9]}
+    workflow = train(dataset_dir, tmp_path, max_epochs=3, resume=True, **options, **changes)
+    assert "The learning rate was [0.0002] and is [1e-06] now." in caplog.text
+    saved = load(tmp_path / "checkpoint_00000009.pt")
+    for name in ("generator", "discriminator"):
+        assert saved[f"{name}_schedule"]["base_lrs"] == [1e-6]
+        group = saved[f"{name}_optimizer"]["param_groups"][0]
+        assert group["lr"] == pytest.approx(0.5e-6)  # after one constant epoch, two of four
+        assert tuple(group["betas"]) == (0.4, 0.9)
+    assert workflow.parser.get_parsed_content("train#trainer").state.iteration == 9
+
+
+def test_a_resume_in_another_layout_keeps_each_weights_moments(
+    tmp_path: Path, dataset_dir: Path
+) -> None:
+    """The fused optimiser walks through memory; moments in another order would be others'."""
+    for name in ("usual", "other"):
+        train(dataset_dir, tmp_path / name, max_epochs=1)
+    train(dataset_dir, tmp_path / "usual", max_epochs=2, resume=True)
+    train(dataset_dir, tmp_path / "other", max_epochs=2, resume=True, memory_format="channels_last")
+    both = [load(tmp_path / name / "checkpoint_00000006.pt") for name in ("usual", "other")]
+    weights = [content["t1w_to_t2w"]["blocks.0.layers.0.weight"] for content in both]
+    assert (weights[0] - weights[1]).norm() / weights[0].norm() < 0.01
+
+
+def test_a_training_in_fp32_goes_on_in_fp16(tmp_path: Path, dataset_dir: Path) -> None:
+    """As from a CPU to a GPU that has no bf16."""
+    train(dataset_dir, tmp_path, max_epochs=1)
+    train(dataset_dir, tmp_path, max_epochs=2, precision="fp16", resume=True)
+    assert load(tmp_path / "checkpoint_00000006.pt")["scaler"]["scale"] > 0
+
+
+def test_of_weights_that_are_no_numbers_nothing_is_saved(tmp_path: Path, dataset_dir: Path) -> None:
+    workflow = make_workflow(dataset_dir=str(dataset_dir), output_dir=str(tmp_path))
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    *_, models, _, saver = workflow.parser.get_parsed_content("train#handlers")
+    with torch.no_grad():
+        next(trainer.generators.t2w_to_t1w.parameters())[0] = float("inf")
+        next(trainer.averages[1].network.parameters())[0] = float("nan")
+    trainer.state.epoch = trainer.state.iteration = models.evaluator.state.best_metric_epoch = 1
+    for save in (saver.save, models):
+        with pytest.raises(FloatingPointError, match="a weight is not a finite number. Nothing"):
+            save(trainer)
+    assert list(tmp_path.glob("*.pt")) == []
+
+
+def test_a_training_without_its_checkpoints_does_not_remove_its_best_models(
+    tmp_path: Path, dataset_dir: Path
+) -> None:
+    train(dataset_dir, tmp_path, max_epochs=3)
+    for path in list_checkpoints(tmp_path):
+        path.unlink()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.pt")}
+    with pytest.raises(RuntimeError) as error:
+        train(dataset_dir, tmp_path, max_epochs=4, resume=True)
+    assert "there is no checkpoint to go on from" in find_error(error)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.pt")} == before
+
+
+def test_what_a_killed_training_left_half_written_is_removed(
+    tmp_path: Path, dataset_dir: Path
+) -> None:
+    train(dataset_dir, tmp_path, max_epochs=1)
+    for folder in (tmp_path, tmp_path / "best", tmp_path / "learning"):
+        (folder / ".unfinished-1").write_bytes(b"half")
+    train(dataset_dir, tmp_path, max_epochs=2, resume=True)
+    assert list(tmp_path.rglob(".unfinished*")) == []
+
+
 def test_resume_in_an_empty_folder_starts_a_training(tmp_path: Path, dataset_dir: Path) -> None:
     train(dataset_dir, tmp_path, max_epochs=1, resume=True)
     assert len(list_checkpoints(tmp_path)) == 1

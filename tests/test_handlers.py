@@ -135,7 +135,7 @@ def test_a_loss_that_is_no_number_ends_training_before_a_checkpoint(
     message = find_error(error)
     assert "FloatingPointError: Iteration 4:" in message
     assert "generator_loss, discriminator_t2w_loss is not a finite number" in message
-    assert "--resume true and a lower --learning_rate" in message
+    assert "Nothing was saved of it: go on with --resume true" in message
     assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint_00000003.pt"]
 
 

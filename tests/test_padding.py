@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from scripts.padding import pad_reflecting, pad_repeating
+from scripts.padding import pad_far_edges, pad_reflecting, pad_repeating
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,3 +26,11 @@ def test_edges_are_those_of_the_library(
     for each in padded:
         each.square().sum().backward()
     torch.testing.assert_close(images[0].grad, images[1].grad)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 12), (7, 9), (5, 6)])
+def test_far_edges_are_mirrored_up_to_multiples(height: int, width: int) -> None:
+    torch.manual_seed(0)
+    image = torch.randn(2, 3, height, width)
+    missing = [0, -width % 4, 0, -height % 4]
+    assert torch.equal(pad_far_edges(image, 4), functional.pad(image, missing, mode="reflect"))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from scripts.cyclegan import compute_discriminators, compute_generators
 from scripts.reproducibility import choose_algorithms
 
+from tests.exact_training import make_trainer
 from tests.slice_dataset_fixture import write_slice_dataset
 from tests.training_runs import train
 
@@ -43,3 +46,30 @@ def test_the_switch_is_read_as_the_command_line_gives_it() -> None:
     assert torch.are_deterministic_algorithms_enabled()
     choose_algorithms(deterministic="false")
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def list_operations(node: Any, seen: set[Any]) -> set[str]:
+    """Names of all that gradients pass through."""
+    if node is None or node in seen:
+        return set()
+    seen.add(node)
+    found = [list_operations(parent, seen) for parent, _ in node.next_functions]
+    return {node.name()}.union(*found)
+
+
+def test_no_gradient_passes_through_what_pytorch_calls_nondeterministic(tmp_path: Path) -> None:
+    """On a GPU; see torch.use_deterministic_algorithms, which a CPU does not tell apart."""
+    trainer = make_trainer(write_slice_dataset(tmp_path), precision="fp32", lambda_structure=1.0)
+    real, masks = trainer.prepare_batch(next(iter(trainer.data_loader)), torch.device("cpu"))
+    weights = trainer.weights.at(1).to_tensors(real["t1w"])
+    _, losses = compute_generators(
+        trainer.generators, trainer.discriminators, real, masks, weights, trainer.structure_loss
+    )
+    judged = compute_discriminators(trainer.discriminators, real, real)
+    seen: set[Any] = set()
+    found = set()
+    for loss in (losses["generator_loss"], *judged.values()):
+        found |= list_operations(loss.grad_fn, seen)
+    assert "ConvolutionBackward0" in found
+    wrong = ("ReflectionPad", "ReplicationPad", "Upsample", "Grid", "Pool", "Cumsum", "Median")
+    assert [name for name in found if any(word in name for word in wrong)] == []

@@ -44,6 +44,7 @@ class BestModels:
         interval: epochs between two validations.
         count: pairs that are kept; 1 keeps none beside those that are shipped.
         resume: whether the training goes on, and with it what the folder holds.
+        checkpoint_interval: epochs between two checkpoints.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class BestModels:
         interval: int,
         count: int,
         resume: bool | str,
+        checkpoint_interval: int,
     ) -> None:
         if count < 1:
             raise ValueError(f"models_kept is {count}; expected 1 or more.")
@@ -68,6 +70,7 @@ class BestModels:
         self.interval = interval
         self.count = count
         self.resume = is_on(resume)
+        self.checkpoint_interval = checkpoint_interval
 
     def attach(self, engine: Engine) -> None:
         """Act after validations; attach it behind the ValidationHandler."""
@@ -79,7 +82,8 @@ class BestModels:
         """Bring the folder to where the training begins.
 
         Raises:
-            FileExistsError: a new training found pairs of an earlier one.
+            FileExistsError: a new training found pairs of an earlier one, or one that should go on
+                has lost its checkpoints, so that it would begin anew.
         """
         if engine.state.rank > 0:
             return
@@ -88,11 +92,22 @@ class BestModels:
                 f"{self.folder}: holds the best models of an earlier training. Go on with --resume "
                 "true, or choose another --output_dir."
             )
+        self._check_checkpoints(engine.state.iteration)
         if return_to(self.folder, iteration=engine.state.iteration):
             kept = self._rank(list_kept(self.folder))
             write_table(kept, self.folder)
             if kept and kept[0].epoch == self.evaluator.state.best_metric_epoch:
                 ship_pair(kept[0], self.folder, self.models_dir)
+
+    def _check_checkpoints(self, iteration: int) -> None:
+        """Fail when pairs are there of after the first checkpoint, but no checkpoint."""
+        later = [each for each in list_kept(self.folder) if each.epoch > self.checkpoint_interval]
+        if iteration == 0 and later:
+            raise FileExistsError(
+                f"{self.folder / later[-1].name}: there is no checkpoint to go on from, and a "
+                "training that begins anew would remove these models. Bring the checkpoints back, "
+                "or choose another --output_dir."
+            )
 
     def __call__(self, engine: Engine) -> None:
         """Keep this epoch's generators if they are among the best; then let the worst go."""

@@ -16,7 +16,9 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from torch import nn
 
+from scripts.finite_weights import check_weights
 from scripts.processes import get_rank, is_any, wait_for_all
 from scripts.whole_files import open_whole
 
@@ -140,7 +142,12 @@ class CheckpointSaver:
             sys.exit(EXIT_CODE)
 
     def save(self, engine: Engine) -> None:
-        """Save in the first process, while the others wait."""
+        """Save in the first process, while the others wait.
+
+        Raises:
+            FloatingPointError: a weight is no number.
+        """
+        check_weights(each for each in self.objects.values() if isinstance(each, nn.Module))
         if get_rank() == 0:
             self._save(engine)
         wait_for_all()

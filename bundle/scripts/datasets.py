@@ -25,7 +25,7 @@ from scripts.slice_tables import (
     read_slices,
 )
 
-SECONDS_TO_OUTLIVE = 60
+SECONDS_TO_OUTLIVE = 600  # longer than schedulers wait; a validation may come before the save
 OPEN_SHARDS = 128  # files; images and masks together stay below the usual limit of 1024
 
 

@@ -28,19 +28,22 @@ class StoredSlices:
         values: (slices, height, width), the 16 bits of the shards, which torch takes for signed.
         masks: (slices, height, width), boolean.
         rows: (images, channel), the slices of which each image consists.
+        largest: the value that is the brightest, as a number on the device: there a division by a
+            Python number would be a product with its reciprocal, another last bit.
     """
 
     values: Tensor
     masks: Tensor
     rows: Tensor
+    largest: Tensor
 
     def read(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return images (batch, channel, height, width) in [-1, 1] and masks (batch, 1, ...)."""
         rows = self.rows[positions.to(self.rows.device, non_blocking=True)]
         stored = self.values[rows].float()
-        unsigned = torch.where(stored < 0, stored + (LARGEST_UINT16 + 1), stored)
+        unsigned = torch.where(stored < 0, stored + 2**16, stored)
         middle = rows[:, rows.shape[1] // 2]
-        return unsigned / LARGEST_UINT16 * 2 - 1, self.masks[middle][:, None]
+        return unsigned / self.largest * 2 - 1, self.masks[middle][:, None]
 
 
 @dataclass(frozen=True)
@@ -100,4 +103,6 @@ def _load(images: Sequence[SliceImage], device: torch.device) -> StoredSlices:
         masks.append(open_mask(shard)[rows] > 0)
     rows_of_images = [[places[image.shard, row] for row in image.rows] for image in images]
     arrays = (np.concatenate(values), np.concatenate(masks), np.array(rows_of_images))
-    return StoredSlices(*(torch.from_numpy(array).to(device) for array in arrays))
+    stored, brains, rows_on_device = (torch.from_numpy(array).to(device) for array in arrays)
+    largest = torch.tensor(float(LARGEST_UINT16), device=device)
+    return StoredSlices(stored, brains, rows_on_device, largest)

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from ignite.engine import CallableEventWithFilter, Engine, Events
-from ignite.handlers import TerminateOnNan
 from torch import Tensor
 from tqdm import tqdm
 
 from scripts.config_options import is_on
 from scripts.evaluation.evaluator import CycleGanEvaluator
+from scripts.finite_weights import describe_divergence
 from scripts.processes import average_values
 
 logger = logging.getLogger(__name__)
@@ -80,30 +80,27 @@ class LossAverages:
 class StopOnNan:
     """Ends a training whose losses are no longer numbers, with an error that says what to do.
 
+    It looks at the averages of `LossAverages`, behind which it is attached: those are the same in
+    all processes, and a single loss that is no number makes its average none.
+
     Args:
-        interval: iterations between two looks, each of which waits for the device.
+        interval: iterations between two looks, as of `LossAverages`.
     """
 
     def __init__(self, *, interval: int) -> None:
         self.interval = interval
 
     def attach(self, engine: Engine) -> None:
-        """Look after iterations, so that no checkpoint is made of such a state."""
-        stop = TerminateOnNan(output_transform=select_losses)
-        stop.logger.setLevel(logging.ERROR)  # what it would warn of is said by our error
-        engine.add_event_handler(when_due(self.interval), stop)
-        engine.add_event_handler(Events.TERMINATE, self)
+        """Look after iterations."""
+        engine.add_event_handler(when_due(self.interval), self)
 
     def __call__(self, engine: Engine) -> None:
-        """Raise the error when that is why the engine terminates."""
-        losses = {name: float(loss) for name, loss in select_losses(engine.state.output).items()}
+        """Raise the error."""
+        losses = engine.state.losses
         wrong = [name for name, loss in losses.items() if not math.isfinite(loss)]
         if wrong:
-            raise FloatingPointError(
-                f"Iteration {engine.state.iteration}: {', '.join(wrong)} is not a finite number. "
-                "The last checkpoint is sound: go on with --resume true and a lower "
-                "--learning_rate, or with --precision fp32."
-            )
+            found = f"Iteration {engine.state.iteration}: {', '.join(wrong)}"
+            raise FloatingPointError(describe_divergence(found))
 
 
 class ProgressBar:

@@ -36,7 +36,8 @@ class LossWeights:
 
         A compiled step takes them as input, where it would be compiled anew for other floats.
         """
-        return {name: like.new_tensor(value) for name, value in vars(self).items() if value}
+        # filled there: a copy of a number would make the host wait for the device
+        return {name: like.new_full((), value) for name, value in vars(self).items() if value}
 
 
 class WeightSchedule:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scripts.convolutions import ReflectConvolution, ResizeConvolution, RowConvolution
+from scripts.padding import pad_far_edges
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -100,8 +101,7 @@ class ResnetGenerator(nn.Module):
         and cut off again. Both are at least 5.
         """
         height, width = image.shape[2], image.shape[3]
-        padded = functional.pad(image, [0, -width % 4, 0, -height % 4], mode="reflect")
-        output: Tensor = self.decoder(self.blocks(self.encoder(padded)))
+        output: Tensor = self.decoder(self.blocks(self.encoder(pad_far_edges(image, 4))))
         # Padding by less than nothing, not a slice: torch.export takes a slice for a claim that
         # something is always cut off, and its program refuses multiples of 4.
         return functional.pad(output, [0, width - output.shape[3], 0, height - output.shape[2]])

@@ -18,6 +18,15 @@ def pad_reflecting(image: Tensor, width: int) -> Tensor:
     return image
 
 
+def pad_far_edges(image: Tensor, multiple: int) -> Tensor:
+    """Mirror (batch, channel, height, width) at its far edges up to multiples of a number."""
+    for dim in (2, 3):  # by places, since torch.export knows no slice that may be empty
+        last = image.shape[dim] - 1
+        places = torch.arange(last + 1 + -(last + 1) % multiple, device=image.device)
+        image = image.index_select(dim, last - (last - places).abs())
+    return image
+
+
 def pad_repeating(image: Tensor, width: int) -> Tensor:
     """Repeat the edge pixels of (batch, channel, height, width) `width` times on each side."""
     for dim in (2, 3):

@@ -97,8 +97,9 @@ def gather_batch(images: Tensor) -> Tensor:
     """Join the images (batch, ...) of all processes to the batch that one process would have."""
     if not is_parallel():
         return images
+    images = images.contiguous()
     parts = [torch.empty_like(images) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, images.contiguous())
+    dist.all_gather(parts, images)
     return torch.cat(parts)
 
 

@@ -7,14 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from ignite.engine import Engine
 from ignite.handlers import Checkpoint
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from scripts.checkpoints import list_checkpoints, load_newest_checkpoint
 from scripts.config_options import is_on
 from scripts.directions import MODEL_FILES
 from scripts.ema import MovingAverage
+from scripts.engines import CycleGanTrainer
 from scripts.errors import describe_mismatch
+from scripts.learning_gif import FRAMES_FOLDER
 from scripts.processes import gather_objects, get_rank
 from scripts.shipped_models import load_models
 from scripts.whole_files import UNFINISHED
@@ -23,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def start_training(
-    trainer: Engine,
+    trainer: CycleGanTrainer,
     *,
     objects: Mapping[str, Any],
     output_dir: str,
@@ -47,9 +53,14 @@ def start_training(
     """
     resume, pretrained = is_on(resume), is_on(pretrained)
     loaded = load_newest_checkpoint(output_dir) if resume else None
-    _check_agreement(output_dir, loaded[0].name if loaded else None)
+    _check_agreement(
+        checkpoint=loaded[0].name if loaded else None,
+        precision=trainer.precision,
+        slices=len(trainer.data_loader.dataset),
+    )
     if resume and get_rank() == 0:
-        _remove_unfinished(output_dir, models_dir)
+        run = Path(output_dir)
+        _remove_unfinished(run, run / FRAMES_FOLDER, run / "best", Path(models_dir))
     if loaded is not None:
         _restore(trainer, objects, *loaded)
         return
@@ -59,19 +70,21 @@ def start_training(
         load_models(models_dir=pretrained_dir, averages=averages)
 
 
-def _check_agreement(output_dir: str, found: str | None) -> None:
-    """Fail when processes would go on from different checkpoints, as without a shared folder."""
+def _check_agreement(**found: Any) -> None:
+    """Fail when processes differ in what they go on from or train with."""
     every = gather_objects(found)
-    if len(set(every)) > 1:
+    different = {name: [each[name] for each in every] for name in found}
+    different = {name: values for name, values in different.items() if len(set(values)) > 1}
+    if different:
         raise ValueError(
-            f"{output_dir}: the processes found different checkpoints ({every}). Expected a folder "
-            "that all machines share; copy the newest one to every machine, or share the folder."
+            f"The processes found different things: {different}. Expected an --output_dir and a "
+            "--dataset_dir that all machines share, and one --precision on GPUs of several kinds."
         )
 
 
-def _remove_unfinished(*folders: str) -> None:
+def _remove_unfinished(*folders: Path) -> None:
     """Remove what a killed training had not written to the end."""
-    for path in [path for folder in folders for path in Path(folder).glob(f"{UNFINISHED}*")]:
+    for path in [path for folder in folders for path in folder.glob(f"{UNFINISHED}*")]:
         path.unlink(missing_ok=True)
 
 
@@ -95,9 +108,48 @@ def _restore(
             f"{trainer.state.epoch_length}. Pass the former, or choose another --output_dir."
         )
     max_epochs = trainer.state.max_epochs
+    settings = _read_settings(objects)
+    scales = bool(content["scaler"])  # those of before did not, unless in fp16
+    restored = {name: each for name, each in objects.items() if name != "scaler" or scales}
     try:
-        Checkpoint.load_objects({**objects, "trainer": trainer}, content)
+        Checkpoint.load_objects({**restored, "trainer": trainer}, content)
     except RuntimeError as error:
         raise ValueError(f"{path}: {describe_mismatch(error)}") from error
     trainer.state.max_epochs = max_epochs
+    _apply_settings(objects, settings)
     logger.info("Going on from %s (epoch %d).", path, trainer.state.epoch)
+
+
+def _read_settings(objects: Mapping[str, Any]) -> dict[str, tuple[list[Any], list[Any]]]:
+    """Learning rates and betas of the schedules' optimisers, as they were asked for now."""
+    return {
+        name: (schedule.base_lrs, [group["betas"] for group in schedule.optimizer.param_groups])
+        for name, schedule in objects.items()
+        if isinstance(schedule, LambdaLR)
+    }
+
+
+def _apply_settings(
+    objects: Mapping[str, Any], settings: Mapping[str, tuple[list[Any], list[Any]]]
+) -> None:
+    """Let what is asked for now replace what was saved, and lay moments out as the weights are."""
+    for name, (rates, betas) in settings.items():
+        schedule = objects[name]
+        if schedule.base_lrs != rates:
+            logger.warning("The learning rate was %s and is %s now.", schedule.base_lrs, rates)
+        schedule.base_lrs = rates
+        groups = schedule.optimizer.param_groups
+        for group, rate, beta, factor in zip(
+            groups, rates, betas, schedule.lr_lambdas, strict=True
+        ):
+            group["initial_lr"], group["betas"] = rate, beta
+            group["lr"] = rate * factor(schedule.last_epoch)
+        _lay_out_moments(schedule.optimizer)
+
+
+def _lay_out_moments(optimizer: Optimizer) -> None:
+    """Fused optimisers walk through memory, so that moments must lie there as their weights do."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

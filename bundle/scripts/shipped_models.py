@@ -14,6 +14,7 @@ from scripts.directions import MODEL_FILES
 from scripts.ema import MovingAverage
 from scripts.errors import describe_mismatch
 from scripts.evaluation.evaluator import CycleGanEvaluator
+from scripts.finite_weights import check_weights
 
 
 class ModelSaver:
@@ -48,6 +49,7 @@ class ModelSaver:
         """Save if this epoch is the best."""
         best = self.evaluator.state.best_metric_epoch == engine.state.epoch
         if engine.state.rank == 0 and (best or not self.evaluator.measures_key_metric):
+            check_weights(average.network for average in self.averages.values())
             for direction, average in self.averages.items():
                 save_whole(average.network.state_dict(), self.models_dir / MODEL_FILES[direction])
 

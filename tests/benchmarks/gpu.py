@@ -24,11 +24,12 @@ from tests.benchmarks.gpu_parts import (
     compare_memory,
     compare_way,
     describe_machine,
+    find_waits,
     hold_to_plain,
+    measure_determinism,
     measure_inference,
     measure_larger_batch,
     measure_loader,
-    repeat_deterministically,
     run_training,
 )
 from tests.benchmarks.step_table import measure_growth
@@ -62,8 +63,8 @@ def list_parts(bench: Bench) -> dict[str, Callable[[], Any]]:
     parts["memory"] = lambda: compare_memory(bench)
     for way in ("fp32, equal losses", "default recipe", "fp16", "cudagraphs"):
         parts[f"ten steps, {way}"] = lambda way=way: hold_to_plain(bench, way)
-    parts["deterministic, ten steps twice"] = lambda: repeat_deterministically(bench)
-    parts["deterministic, cost"] = lambda: compare_way(bench, "deterministic")
+    parts["deterministic"] = lambda: measure_determinism(bench)
+    parts["waits within a step"] = lambda: find_waits(bench)
     parts["growth"] = lambda: measure_growth(bench.folder, **bench.options())
     for way in ("channels_last", "cudagraphs", "compiled", "compiled with CUDA graphs"):
         parts[f"step, {way}"] = lambda way=way: compare_way(bench, way)

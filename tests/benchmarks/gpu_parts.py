@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from scripts.cyclegan import Generators
+from scripts.reproducibility import choose_algorithms
 
 from tests.benchmarks import PROJECT, inference
 from tests.benchmarks.step_table import measure_peak_gflops
@@ -38,7 +39,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "compiled": {"compilation": "default"},
     "compiled with CUDA graphs": {"compilation": "reduce-overhead"},
     "fp16": {"precision": "fp16"},
-    "deterministic": {"deterministic": True},
 }
 
 
@@ -68,29 +68,23 @@ def describe_machine(bench: Bench) -> dict[str, Any]:
     return found | {"python": platform.python_version(), "peak_tflops": peaks}
 
 
-def compare_way(bench: Bench, way: str, **changes: Any) -> dict[str, Any]:
+def compare_way(bench: Bench, way: str) -> dict[str, Any]:
     """Our step in one way against the earlier system's, with the same batch."""
-    options = dict(WAYS[way])
-    torch.use_deterministic_algorithms(options.pop("deterministic", False))
     start = time.perf_counter()
-    try:
-        found = compare(bench.folder, **bench.options(**options, **changes))
-    finally:
-        torch.use_deterministic_algorithms(False)
-    images = changes.get("batch_size", 1)
+    found = compare(bench.folder, **bench.options(**WAYS[way]))
     return {
         "ratio": round(found.ratio, 2),
-        "images_per_second": round(images / found.seconds, 1),
-        "earlier_images_per_second": round(images / found.earlier_seconds, 1),
-        "gflop_an_image": round(found.gflop / images, 1),
+        "images_per_second": round(1 / found.seconds, 1),
+        "earlier_images_per_second": round(1 / found.earlier_seconds, 1),
+        "gflop_an_image": round(found.gflop, 1),
         "seconds_with_start": round(time.perf_counter() - start, 1),
     }
 
 
 def measure_larger_batch(bench: Bench, way: str, batch_size: int) -> dict[str, Any]:
-    """Images per second of a larger batch, and the memory that each of its images takes."""
+    """Images per second of a larger batch, and the peak gigabytes of its step."""
     step, trainer = make_our_step(bench.folder, **bench.options(**WAYS[way], batch_size=batch_size))
-    return {**time_steps(step, batch_size), "memory": measure_memory(step, trainer.state.device)}
+    return {**time_steps(step, batch_size), "peak_gb": measure_memory(step, trainer.state.device)}
 
 
 def time_steps(step: Callable[[], Any], batch_size: int, count: int = 20) -> dict[str, Any]:
@@ -141,7 +135,6 @@ def hold_to_plain(bench: Bench, way: str, steps: int = 10) -> dict[str, Any]:
     """Largest relative difference of a loss from the plain step in fp32, over ten steps."""
     changes = {"augmentation": None, "pool_size": 0, "batch_size": 2, "learning_rate_rule": "none"}
     options = {**WAYS[way], "lambda_identity": 0.1, "lambda_structure": 0.0, **changes}
-    options.pop("deterministic", None)
     trainer = make_trainer(bench.folder, **bench.options(**options))
     batch = read_batch(trainer)
     both = (trainer.generators.t1w_to_t2w, trainer.generators.t2w_to_t1w)
@@ -156,14 +149,38 @@ def hold_to_plain(bench: Bench, way: str, steps: int = 10) -> dict[str, Any]:
     return {"largest_relative_difference": round(worst, 5)}
 
 
-def repeat_deterministically(bench: Bench) -> dict[str, Any]:
-    """Whether two trainings of ten steps give the same bytes."""
-    torch.use_deterministic_algorithms(True)
+def measure_determinism(bench: Bench) -> dict[str, Any]:
+    """Whether two trainings of ten steps give the same bytes, and what a step then costs."""
+    seconds = {False: time_step(bench)}
+    choose_algorithms(deterministic=True)
     try:
         results = [train_steps(bench, 10) for _ in range(2)]
+        seconds[True] = time_step(bench)
     finally:
-        torch.use_deterministic_algorithms(False)
-    return {"same": all(map(torch.equal, *results))}
+        choose_algorithms(deterministic=False)
+    cost = round(seconds[True] / seconds[False], 2)
+    return {"same": all(map(torch.equal, *results)), "times_as_long": cost}
+
+
+def time_step(bench: Bench, count: int = 20) -> float:
+    """Seconds of our step at a batch of 4."""
+    step, _ = make_our_step(bench.folder, **bench.options(batch_size=4))
+    return 4 / time_steps(step, 4, count)["images_per_second"]
+
+
+def find_waits(bench: Bench) -> dict[str, Any]:
+    """Whether a step ever waits for the GPU, which is an error here."""
+    trainer = make_trainer(bench.folder, **bench.options())
+    batches = iter(trainer.data_loader)
+    for number in range(4):
+        if number == 2 and bench.device == "cuda":
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            trainer._iteration(trainer, next(batches))
+        finally:
+            if bench.device == "cuda":
+                torch.cuda.set_sync_debug_mode("default")
+    return {"waits": False}
 
 
 def train_steps(bench: Bench, count: int) -> list[torch.Tensor]:

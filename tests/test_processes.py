@@ -96,9 +96,11 @@ def test_sigterm_ends_all_processes_with_one_checkpoint(tmp_path: Path, dataset_
     running.send_signal(signal.SIGTERM)
     output, _ = running.communicate(timeout=100)
     assert output.count("the training stops with a checkpoint") == 2, output[-3000:]
-    newest = list_checkpoints(tmp_path)[-1]
-    assert load_checkpoint(newest)["trainer"]["iteration"] % 100 != 0
-    train(dataset_dir, tmp_path, max_epochs=1, epoch_length=100, resume=True)
+    stopped_at = load_checkpoint(list_checkpoints(tmp_path)[-1])["trainer"]["iteration"]
+    assert stopped_at % 100 != 0
+    epochs = stopped_at // 100 + 1
+    train(dataset_dir, tmp_path, max_epochs=epochs, epoch_length=100, resume=True)
+    assert list_checkpoints(tmp_path)[-1].name == f"checkpoint_{100 * epochs:08d}.pt"
 
 
 def test_without_torchrun_the_overlay_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,26 +1,23 @@
-"""Which T1w and T2w images a BIDS dataset holds, read from names alone."""
+"""Which T1w and T2w images a BIDS dataset holds, from a folder or from a list of its paths."""
 
 from __future__ import annotations
 
-import json
-import logging
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from bids2table import format_bids_path, get_column_names, parse_bids_entities
+from data_prep.bids_names import (
+    CONTRASTS,
+    NIFTI_EXTENSIONS,
+    explain_rejection,
+    natural_key,
+    rank_candidate,
+    read_contrast,
+)
 
-NIFTI_EXTENSIONS = (".nii", ".nii.gz")
-CONTRASTS = ("T1w", "T2w")
-
-PLAIN_ENTITIES = frozenset({"sub", "ses", "task", "acq", "ce", "rec", "run"})
-"""What BIDS allows in the name of a whole anatomical image. Of the others `part-`, `echo-`,
-`inv-`, `flip-` and `chunk-` mark one of several images, `space-` and `desc-` a derivative."""
-
-logger = logging.getLogger(__name__)
+# The files of a subject's anat folders by session; None is the folder without one.
+AnatFiles = Mapping[str | None, Sequence[Path]]
 
 
 @dataclass(frozen=True)
@@ -71,177 +68,149 @@ def index_dataset(
         FileNotFoundError: There is no such folder.
         ValueError: It is no BIDS dataset, a participant is missing, or nothing is usable.
     """
-    folders = _select_subjects(root, participant_label)
     dataset = dataset or (root.resolve() if root.name in ("", "..") else root).name
+    chosen = _select_subjects(str(root), _list_subjects(root), participant_label)
+    files = {name: _read_subject(root / name) for name in chosen}
+    return _index_subjects(str(root), dataset, files, Path.is_file)
+
+
+def index_listing(
+    paths: Iterable[str],
+    root: Path,
+    *,
+    dataset: str,
+    participant_label: Sequence[str] | None = None,
+) -> tuple[list[ScanSession], list[Exclusion]]:
+    """The same from the relative paths of a dataset that need not be on this machine.
+
+    Args:
+        paths: of all its files, `sub-01/anat/sub-01_T1w.nii.gz`.
+        root: folder that they lie in, or will.
+        dataset: its name.
+        participant_label: subjects to read, with or without `sub-`; None reads all.
+
+    Raises:
+        ValueError: a participant is missing, or nothing is usable.
+    """
+    subjects = _sort_into_subjects(paths, root)
+    if not subjects:
+        raise ValueError(f"{dataset}: its listing holds no sub-* folder.")
+    chosen = _select_subjects(dataset, sorted(subjects, key=natural_key), participant_label)
+    files = {name: subjects[name] for name in chosen}
+    return _index_subjects(dataset, dataset, files, lambda path: True)
+
+
+def _list_subjects(root: Path) -> list[str]:
+    """Names of the subject folders, in natural order."""
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "does not exist"
+        raise FileNotFoundError(f"{root}: {what}; expected the folder of a BIDS dataset.")
+    names = sorted(path.name for path in root.iterdir())
+    subjects = [name for name in names if name.startswith("sub-") and (root / name).is_dir()]
+    if not subjects:
+        seen = f"holds {', '.join(names[:5])} ..." if names else "is empty"
+        raise ValueError(f"{root}: {seen}; expected the sub-* folders of a BIDS dataset.")
+    return sorted(subjects, key=natural_key)
+
+
+def _select_subjects(
+    place: str, present: Sequence[str], participant_label: Sequence[str] | None
+) -> Sequence[str]:
+    """The subjects asked for, in the order of those present."""
+    if participant_label is None:
+        return present
+    wanted = {f"sub-{label.removeprefix('sub-')}" for label in participant_label}
+    if missing := sorted(wanted.difference(present)):
+        raise ValueError(
+            f"{place}: no participant {', '.join(missing)}. Found: {', '.join(present)}."
+        )
+    return [name for name in present if name in wanted]
+
+
+def _read_subject(folder: Path) -> AnatFiles:
+    sessions = [path.name for path in folder.iterdir() if path.name.startswith("ses-")]
+    folders = {session: folder / (session or "") / "anat" for session in (None, *sessions)}
+    return {name: list(place.iterdir()) for name, place in folders.items() if place.is_dir()}
+
+
+def _sort_into_subjects(
+    paths: Iterable[str], root: Path
+) -> dict[str, dict[str | None, list[Path]]]:
+    subjects: dict[str, dict[str | None, list[Path]]] = {}
+    for path in paths:
+        subject, *folders = PurePosixPath(path).parts[:-1] or ("",)
+        if not subject.startswith("sub-"):
+            continue
+        sessions = subjects.setdefault(subject, {})
+        session = folders[0] if folders and folders[0].startswith("ses-") else None
+        if folders == ([session, "anat"] if session else ["anat"]):
+            sessions.setdefault(session, []).append(root / path)
+    return subjects
+
+
+def _index_subjects(
+    place: str, dataset: str, subjects: Mapping[str, AnatFiles], is_there: Callable[[Path], bool]
+) -> tuple[list[ScanSession], list[Exclusion]]:
     sessions: list[ScanSession] = []
     exclusions: list[Exclusion] = []
-    for folder in folders:
-        found, left_out = _index_subject(folder, dataset)
+    for subject, files in subjects.items():
+        found, left_out = _index_subject(dataset, subject, files, is_there)
         sessions += found
         exclusions += left_out
     if not sessions:
         reasons = Counter(exclusion.reason for exclusion in exclusions).most_common(3)
         seen = "; ".join(f"{reason} ({count} times)" for reason, count in reasons)
         raise ValueError(
-            f"{root}: no usable T1w or T2w image among {len(folders)} subjects. Found: {seen}. "
+            f"{place}: no usable T1w or T2w image among {len(subjects)} subjects. Found: {seen}. "
             "Expected sub-*/[ses-*/]anat/*_T1w.nii[.gz] or *_T2w.nii[.gz]."
         )
     return sessions, exclusions
 
 
-def _select_subjects(root: Path, participant_label: Sequence[str] | None) -> list[Path]:
-    """The subject folders asked for, in natural order."""
-    if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
-        raise FileNotFoundError(f"{root}: {what}; expected the folder of a BIDS dataset.")
-    names = sorted(path.name for path in root.iterdir())
-    folders = [root / name for name in names if name.startswith("sub-") and (root / name).is_dir()]
-    if not folders:
-        seen = f"holds {', '.join(names[:5])} ..." if names else "is empty"
-        raise ValueError(f"{root}: {seen}; expected the sub-* folders of a BIDS dataset.")
-    folders.sort(key=lambda path: _natural_key(path.name))
-    if participant_label is None:
-        return folders
-    wanted = {f"sub-{label.removeprefix('sub-')}" for label in participant_label}
-    present = [folder.name for folder in folders]
-    if missing := sorted(wanted.difference(present)):
-        raise ValueError(
-            f"{root}: no participant {', '.join(missing)}. Found: {', '.join(present)}."
-        )
-    return [folder for folder in folders if folder.name in wanted]
-
-
-def _index_subject(folder: Path, dataset: str) -> tuple[list[ScanSession], list[Exclusion]]:
+def _index_subject(
+    dataset: str, subject: str, files: AnatFiles, is_there: Callable[[Path], bool]
+) -> tuple[list[ScanSession], list[Exclusion]]:
     sessions: list[ScanSession] = []
     exclusions: list[Exclusion] = []
-    names = [path.name for path in folder.iterdir() if path.name.startswith("ses-")]
-    for session in (None, *sorted(names, key=_natural_key)):
-        found, left_out = _index_session(folder, session, dataset)
-        exclusions += left_out
-        if found is not None:
-            sessions.append(found)
+    for session in sorted(files, key=lambda name: natural_key(name or "")):
+        chosen, reasons = _choose_images(files[session], subject, session, is_there)
+        exclusions += [
+            Exclusion(dataset, f"{dataset}_{subject}", session or "", *item)
+            for item in reasons.items()
+        ]
+        if any(chosen.values()):
+            sessions.append(ScanSession(dataset, subject, session, chosen["T1w"], chosen["T2w"]))
     if not sessions and not exclusions:
         reason = "no NIfTI image in an anat folder"
-        exclusions.append(Exclusion(dataset, f"{dataset}_{folder.name}", "", "", reason))
+        exclusions.append(Exclusion(dataset, f"{dataset}_{subject}", "", "", reason))
     return sessions, exclusions
 
 
-def _index_session(
-    folder: Path, session: str | None, dataset: str
-) -> tuple[ScanSession | None, list[Exclusion]]:
-    """Choose a session's T1w and T2w; None when it has neither."""
+def _choose_images(
+    paths: Sequence[Path], subject: str, session: str | None, is_there: Callable[[Path], bool]
+) -> tuple[dict[str, Path | None], dict[str, str]]:
+    """The T1w and T2w of a session, and by name why the other images are left out."""
     candidates: dict[str, list[Path]] = {contrast: [] for contrast in CONTRASTS}
     reasons: dict[str, str] = {}
-    for path in _nifti_files(folder / (session or "") / "anat"):
-        reason = _why_not(path, folder.name, session)
+    for path in _select_nifti(paths):
+        reason = explain_rejection(path.name, subject, session)
+        if not reason and not is_there(path):
+            reason = "not a file: a broken link or a folder; fetch its content first"
         if reason:
             reasons[path.name] = reason
         else:
-            candidates[parse_bids_entities(path.name)["suffix"]].append(path)
+            candidates[read_contrast(path.name)].append(path)
     chosen: dict[str, Path | None] = {}
-    for contrast, paths in candidates.items():
-        ranked = sorted(paths, key=_preference)
+    for contrast, found in candidates.items():
+        ranked = sorted(found, key=lambda path: rank_candidate(path.name))
         chosen[contrast] = ranked[0] if ranked else None
         for other in ranked[1:]:
             reasons[other.name] = f"another {contrast} of this session is used: {ranked[0].name}"
-    subject_id = f"{dataset}_{folder.name}"
-    exclusions = [Exclusion(dataset, subject_id, session or "", *item) for item in reasons.items()]
-    if not any(chosen.values()):
-        return None, exclusions
-    return ScanSession(dataset, folder.name, session, chosen["T1w"], chosen["T2w"]), exclusions
+    return chosen, reasons
 
 
-def _nifti_files(folder: Path) -> Iterator[Path]:
+def _select_nifti(paths: Iterable[Path]) -> list[Path]:
     """NIfTI files in natural order, hidden ones (`._sub-01_T1w.nii.gz` of macOS) left aside."""
-    if folder.is_dir():
-        for path in sorted(folder.iterdir(), key=lambda path: _natural_key(path.name)):
-            if path.name.endswith(NIFTI_EXTENSIONS) and not path.name.startswith("."):
-                yield path
-
-
-def _why_not(path: Path, subject: str, session: str | None) -> str:
-    """Why this file of an anat folder is no T1w or T2w to use; "" when it is one."""
-    entities = parse_bids_entities(path.name)
-    *parts, last = path.name.removesuffix(".gz").removesuffix(".nii").split("_")
-    if last not in CONTRASTS:
-        return f"{last} is neither T1w nor T2w"
-    if unnamed := [part for part in parts if "-" not in part]:
-        return f"not a BIDS name: {unnamed[0]} is no key-value pair"
-    place = {"sub": subject.removeprefix("sub-")}
-    if session is not None:
-        place["ses"] = session.removeprefix("ses-")
-    if {key: entities[key] for key in ("sub", "ses") if key in entities} != place:
-        return f"the name disagrees with its folder {'/'.join(filter(None, (subject, session)))}"
-    if others := sorted(set(entities) - PLAIN_ENTITIES - {"suffix", "ext", "datatype"}):
-        key = others[0]
-        return f"{key}-{entities[key]} marks a part or a derivative, not a whole raw {last} image"
-    if not path.is_file():
-        return "not a file: a broken link or a folder; fetch its content first"
-    return ""
-
-
-def _preference(path: Path) -> tuple[int, list[str | int]]:
-    return len(parse_bids_entities(path.name)), _natural_key(path.name)
-
-
-def _natural_key(name: str) -> list[str | int]:
-    """Numbers by value, so that run-2 comes before run-10; text and numbers alternate."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
-
-
-def shard_stem(path_name: str, *, space: str | None) -> str:
-    """The shard's name: the image's entities in the order of BIDS, with `space-` where given.
-
-    `parse_bids_entities` is the inverse.
-    """
-    entities = parse_bids_entities(Path(path_name).name)
-    if "sub" not in entities or "suffix" not in entities:
-        raise ValueError(f"{path_name}: not a BIDS name; expected sub-*_T1w.nii.gz or the like.")
-    entities.pop("ext", None)
-    if space is not None:
-        entities["space"] = space
-    order = _entity_order()
-    ordered = sorted(entities, key=lambda key: order.get(key, order["desc"]))
-    return str(format_bids_path({key: entities[key] for key in ordered}).name)
-
-
-@cache
-def _entity_order() -> dict[str, int]:
-    """The rank of each entity in a BIDS name."""
-    return {column.name: rank for rank, column in enumerate(get_column_names())}
-
-
-def read_dataset_description(root: Path) -> dict[str, str]:
-    """Name, version, DOI and licence of a dataset, "" where it does not say.
-
-    OpenNeuro's versions stand at the end of the DOI (`openneuro.ds002330.v1.1.0`); failing
-    that, BIDS puts the newest version first in `CHANGES`.
-    """
-    path = root / "dataset_description.json"
-    described: object = {}
-    try:
-        described = json.loads(path.read_bytes().decode("utf-8-sig", errors="replace"))
-    except FileNotFoundError:
-        pass
-    except json.JSONDecodeError as error:
-        logger.warning("%s is not valid JSON (%s); its name and licence stay unknown", path, error)
-    fields = described if isinstance(described, dict) else {}
-    texts = {key: value.strip() for key, value in fields.items() if isinstance(value, str)}
-    doi = texts.get("DatasetDOI", "").removeprefix("doi:")
-    return {
-        "name": texts.get("Name", ""),
-        "version": _version(root, doi),
-        "doi": doi,
-        "license": texts.get("License", ""),
-    }
-
-
-def _version(root: Path, doi: str) -> str:
-    if match := re.search(r"\.v(\d[\w.]*)$", doi):
-        return match.group(1)
-    changes = root / "CHANGES"
-    if changes.is_file():
-        for line in changes.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line[:1].isdecimal():
-                return line.split()[0]
-    return ""
+    images = (path for path in paths if path.name.endswith(NIFTI_EXTENSIONS))
+    shown = (path for path in images if not path.name.startswith("."))
+    return sorted(shown, key=lambda path: natural_key(path.name))

@@ -12,7 +12,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from data_prep.bids import Exclusion, ScanSession, index_dataset, read_dataset_description
+from data_prep.bids import Exclusion, ScanSession, index_dataset
+from data_prep.dataset_description import read_dataset_description
 from data_prep.executor import run_for_each
 from data_prep.splits import read_groups
 from data_prep.stages import load_stages

@@ -13,7 +13,8 @@ from typing import Any
 
 import SimpleITK as sitk
 
-from data_prep.bids import Exclusion, ScanSession, shard_stem
+from data_prep.bids import Exclusion, ScanSession
+from data_prep.bids_names import shard_stem
 from data_prep.contrasts import (
     PreparedVolume,
     prepare_alone,

@@ -9,13 +9,9 @@ from pathlib import Path
 import pytest
 from bids2table import parse_bids_entities
 
-from data_prep.bids import (
-    Exclusion,
-    ScanSession,
-    index_dataset,
-    read_dataset_description,
-    shard_stem,
-)
+from data_prep.bids import Exclusion, ScanSession, index_dataset, index_listing
+from data_prep.bids_names import shard_stem
+from data_prep.dataset_description import read_dataset_description
 
 NOT_T2W = ("FLAIR", "T2star", "T2starw", "inplaneT2", "T2map", "PDT2", "t2w", "T2w_defaced")
 PARTS = ("part-phase", "echo-1", "inv-2", "chunk-1", "space-MNI", "desc-preproc")

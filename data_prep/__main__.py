@@ -5,111 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import fire
 
-from data_prep.build import Inputs, build_from_bids
-from data_prep.command_line import check_options, name_folders, split_list, split_pairs
-from data_prep.executor import count_cores
-from data_prep.phantom import build_phantom
+from data_prep.build_commands import bids, group, phantom
+from data_prep.command_line import COMPLETE, FAILED, Command, check_options
 from data_prep.register import register_files
 from data_prep.report import write_report
 from data_prep.stages import DEFAULT_BUNDLE
 from data_prep.verify import verify_dataset
-
-# Exit codes: everything was used; some images were left out; it could not be done at all.
-COMPLETE, LEFT_OUT, FAILED = 0, 3, 1
-
-
-@dataclass(frozen=True)
-class Command:
-    """What a command line asks for, run only when the whole line was understood."""
-
-    run: Callable[[], int]
-
-    def __str__(self) -> str:
-        return ""
-
-
-def bids(
-    out: str,
-    *,
-    inputs: Any,
-    brain_extraction: Any = "",
-    hold_out: Any = "",
-    groups: str = "",
-    participant_label: Any = "",
-    workers: int = 0,
-    bundle: str = str(DEFAULT_BUNDLE),
-) -> Command:
-    """Build a slice dataset from BIDS folders; run again to go on, or to add inputs.
-
-    The exit code is 0 when every image was used and 3 when some were left out, which the last
-    line counts and OUT/exclusions.tsv explains.
-
-    Args:
-        out: folder of the slice dataset.
-        inputs: BIDS folders, separated by commas; each is named by its folder.
-        brain_extraction: method per input, as A=none,B=deepbet; one of auto, hd-bet, deepbet,
-            none (brain-extracted already). The others use the bundle's.
-        hold_out: inputs kept for an external test.
-        groups: table with the columns dataset, subject, group of subjects that belong together.
-        participant_label: subjects to take, separated by commas; all where absent.
-        workers: processes; 0 takes one for each core.
-        bundle: folder of the bundle whose preprocessing is used.
-    """
-
-    def run() -> int:
-        wanted = Inputs(
-            folders=name_folders(split_list(inputs)),
-            brain_extraction=split_pairs(brain_extraction),
-            hold_out=split_list(hold_out),
-            groups=Path(groups) if groups else None,
-            participant_label=split_list(participant_label) or None,
-        )
-        return build(Path(out), wanted, bundle=Path(bundle), workers=workers)
-
-    return Command(run)
-
-
-def build(out: Path, inputs: Inputs, *, bundle: Path, workers: int) -> int:
-    """Build, then say in one line what came of it."""
-    failed = build_from_bids(out, inputs, bundle=bundle, workers=workers or count_cores())
-    print(f"{out}: ready. Left out: {failed} images (see exclusions.tsv).")
-    return LEFT_OUT if failed else COMPLETE
-
-
-def phantom(
-    out: str,
-    *,
-    subjects: int = 12,
-    seed: int = 0,
-    brain_extraction: str = "",
-    workers: int = 0,
-    bundle: str = str(DEFAULT_BUNDLE),
-) -> Command:
-    """Simulate subjects, and build a slice dataset from them like from any BIDS folder.
-
-    Args:
-        out: folder of the slice dataset; the simulated scans are written to OUT/bids/phantom.
-        subjects: how many to simulate.
-        seed: of all random choices.
-        brain_extraction: method; the bundle's where absent.
-        workers: processes; 0 takes one for each core.
-        bundle: folder of the bundle whose preprocessing is used.
-    """
-
-    def run() -> int:
-        folder = Path(out) / "bids" / "phantom"
-        build_phantom(folder, subjects=subjects, seed=seed)
-        methods = {"phantom": brain_extraction} if brain_extraction else {}
-        wanted = Inputs({"phantom": folder}, methods, [], None, None)
-        return build(Path(out), wanted, bundle=Path(bundle), workers=workers)
-
-    return Command(run)
 
 
 def register(
@@ -179,6 +84,7 @@ def verify(out: str) -> Command:
 COMMANDS: dict[str, Callable[..., Command]] = {
     "bids": bids,
     "phantom": phantom,
+    "group": group,
     "register": register,
     "report": report,
     "verify": verify,

@@ -61,12 +61,20 @@ def shard_stem(path_name: str, *, space: str | None) -> str:
 
     `parse_bids_entities` is the inverse.
     """
+    return format_stem(path_name, **({} if space is None else {"space": space}))
+
+
+def format_stem(path_name: str, **changed: str) -> str:
+    """A BIDS name without extension: that of an image, with other entities or another suffix.
+
+    Raises:
+        ValueError: the image has no BIDS name.
+    """
     entities = parse_bids_entities(Path(path_name).name)
     if "sub" not in entities or "suffix" not in entities:
         raise ValueError(f"{path_name}: not a BIDS name; expected sub-*_T1w.nii.gz or the like.")
     entities.pop("ext", None)
-    if space is not None:
-        entities["space"] = space
+    entities |= changed
     order = _entity_order()
     ordered = sorted(entities, key=lambda key: order.get(key, order["desc"]))
     return str(format_bids_path({key: entities[key] for key in ordered}).name)

@@ -5,8 +5,34 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+# Exit codes: everything was used; some images were left out; it could not be done at all.
+COMPLETE, LEFT_OUT, FAILED = 0, 3, 1
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command line asks for, run only when the whole line was understood."""
+
+    run: Callable[[], int]
+
+    def __str__(self) -> str:
+        return ""
+
+
+def read_switch(value: Any, *, option: str) -> bool:
+    """True and false, whichever way the command line passed them.
+
+    Raises:
+        ValueError: anything else.
+    """
+    words = {"true": True, "false": False}
+    if (word := str(value).lower()) not in words:
+        raise ValueError(f"--{option} {value}. Expected true or false.")
+    return words[word]
 
 
 def split_list(value: Any) -> list[str]:

@@ -1,61 +1,177 @@
-"""Runs the same work for many sessions, on the cores of this machine."""
+"""Runs the same work for many sessions: on this machine's cores, or on a cluster's."""
 
 from __future__ import annotations
 
-import os
+import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import torch
-from distributed import Client, LocalCluster, as_completed
+import dask
+from distributed import CancelledError, Client, KilledWorker, LocalCluster, as_completed
+from distributed.system import MEMORY_LIMIT
+
+from data_prep.worker_threads import DividedThreads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# A session that needs more memory than a worker has must not wait for ever (pause), and what is
+# small must not go to the disk (target, spill): the worker is ended and started again.
+MEMORY_RULES = {
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": 0.95,
+}
+CONNECT_SECONDS = 20
 
-def count_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+@dataclass(frozen=True)
+class Workers:
+    """Who does the work.
+
+    Attributes:
+        count: processes of this machine; 1 works in this process. Not used with a scheduler.
+        memory_gb: that each process may take before it is ended and its session is done again
+            elsewhere; 0 shares the machine's memory out.
+        scheduler: address of a running dask scheduler, `tcp://host:8786`, whose workers are used;
+            "" for this machine.
+    """
+
+    count: int
+    memory_gb: float = 0.0
+    scheduler: str = ""
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"workers {self.count}. Expected 1 or more.")
+        if self.memory_gb < 0:
+            raise ValueError(f"memory_gb {self.memory_gb}. Expected 0 or more.")
 
 
 def run_for_each(
-    work: Callable[[Item], Result], items: Sequence[Item], *, workers: int
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    workers: Workers,
+    name: Callable[[Item], str],
+    on_death: Callable[[Item, str], Result],
+    check: Callable[[], str],
 ) -> Iterator[Result]:
     """Results of ``work`` for every item, as they are finished.
 
     Args:
         work: a function that can be pickled. It handles its own errors: what it raises ends all.
         items: what to work on.
-        workers: processes. 1 works in this process; each has its share of the cores for torch,
-            while ITK is kept to one thread by the work itself.
+        workers: who does it. An item whose worker died is done again by another, four times.
+        name: of an item, unique among them.
+        on_death: result for an item whose workers all died, with the reason.
+        check: run once by each worker of a cluster; says what makes it unfit, "" where it is fit.
 
     Raises:
-        ValueError: fewer than one worker.
+        ValueError: the scheduler cannot be reached, has no workers, has unfit ones, or is lost.
     """
-    if workers < 1:
-        raise ValueError(f"workers {workers}. Expected 1 or more.")
-    if workers == 1 or len(items) <= 1:
+    alone = workers.count == 1 or len(items) <= 1
+    if alone and not workers.scheduler:
         yield from map(work, items)
         return
-    yield from _run_in_processes(work, items, min(workers, len(items)))
+    with connect(workers, len(items)) as client:
+        if workers.scheduler:
+            check_workers(client, check)
+        client.register_plugin(DividedThreads(count_threads(client)), name="divided-threads")
+        yield from _collect(client, work, items, name, on_death)
 
 
-def _run_in_processes(
-    work: Callable[[Item], Result], items: Sequence[Item], workers: int
+@contextmanager
+def connect(workers: Workers, items: int) -> Iterator[Client]:
+    """A client of a running scheduler, or of a cluster of this machine's that ends with it."""
+    if workers.scheduler:
+        try:
+            client = Client(workers.scheduler, timeout=CONNECT_SECONDS)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ValueError(
+                f"no dask scheduler answers at {workers.scheduler!r} ({error}). Expected one that "
+                "runs, as tcp://host:8786: start it with `dask scheduler`."
+            ) from error
+        with client:
+            yield client
+        return
+    count = min(workers.count, items)
+    with (
+        dask.config.set(MEMORY_RULES),
+        LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",  # None would open port 8787, which may be taken
+            memory_limit=round(workers.memory_gb * 1e9) or MEMORY_LIMIT // count,
+            silence_logs=40,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def count_threads(client: Client) -> dict[str, int]:
+    """Threads that run work at the same time, by host."""
+    threads: dict[str, int] = {}
+    for worker in client.scheduler_info(n_workers=-1)["workers"].values():
+        threads[worker["host"]] = threads.get(worker["host"], 0) + worker["nthreads"]
+    return threads
+
+
+def check_workers(client: Client, check: Callable[[], str]) -> None:
+    """Raise ValueError where a cluster has no workers, or unfit ones."""
+    info = client.scheduler_info(n_workers=-1)["workers"]
+    if not info:
+        raise ValueError(
+            f"{client.scheduler.address}: no worker has joined this scheduler. Start some with "
+            "`dask worker ADDRESS --nthreads 1 --nworkers N`."
+        )
+    if busy := [worker["host"] for worker in info.values() if worker["nthreads"] != 1]:
+        raise ValueError(
+            f"the worker on {busy[0]} runs several sessions in one process. Start workers with "
+            "`--nthreads 1 --nworkers N`."
+        )
+    problems = {address: words for address, words in client.run(check).items() if words}
+    for address, words in problems.items():
+        raise ValueError(f"the worker {address} cannot be used: {words}")
+
+
+def _collect(
+    client: Client,
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    name: Callable[[Item], str],
+    on_death: Callable[[Item, str], Result],
 ) -> Iterator[Result]:
-    threads = max(1, count_cores() // workers)
-    cluster = LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",  # None would still open port 8787, which may be taken
-        memory_limit=None,
-        silence_logs=40,
-    )
-    with cluster, Client(cluster) as client:
-        client.run(torch.set_num_threads, threads)
-        futures: Any = client.map(work, items, pure=False, retries=1)
-        for future in as_completed(futures):
-            yield future.result()
-            future.release()
+    run = uuid.uuid4().hex[:8]
+    keys = [f"{name(item)}-{run}" for item in items]
+    futures: Any = client.map(work, items, key=keys, pure=False, retries=1)
+    item_of = dict(zip(keys, items, strict=True))
+    for future in as_completed(futures):
+        try:
+            result = future.result()
+        except CancelledError as error:
+            raise ValueError(
+                "the scheduler was lost. Run again: what is done stays done."
+            ) from error
+        except KilledWorker as error:
+            limit = describe_limit(client)
+            result = on_death(
+                item_of[future.key],
+                f"the process that worked on it died {error.allowed_failures + 1} times; it may "
+                f"need more memory than it has{limit}. Take fewer --workers, then run again.",
+            )
+        yield result
+        future.release()
+
+
+def describe_limit(client: Client) -> str:
+    """Memory of the smallest worker, in brackets; "" where none says."""
+    info = client.scheduler_info(n_workers=-1)["workers"].values()
+    limits = [worker["memory_limit"] for worker in info if worker["memory_limit"]]
+    return f" ({min(limits) / 1e9:.1f} GB)" if limits else ""

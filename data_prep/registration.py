@@ -12,6 +12,8 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
+from data_prep.mutual_information import compute_normalised_mutual_information
+
 # Against known poses: 0.1 mm off; with random sampling and constant steps 2.7 mm.
 HISTOGRAM_BINS = 32
 SAMPLED_PART, SAMPLING_SEED = 0.2, 1  # without a seed ITK takes the time of day
@@ -177,28 +179,6 @@ def _compare_poses(
     return before, after
 
 
-def compute_normalised_mutual_information(
-    first: NDArray[np.floating], second: NDArray[np.floating], *, bins: int
-) -> float:
-    """(H(a) + H(b)) / H(a, b): 1 for independent voxels, 2 for identical ones.
-
-    Studholme 1999, doi:10.1016/S0031-3203(98)00091-0. Values beyond the 0.5 and 99.5 percentiles
-    fall into the outer bins.
-    """
-    x, y = (np.clip(part, *np.percentile(part, [0.5, 99.5])) for part in (first, second))
-    counts, _, _ = np.histogram2d(x, y, bins=bins)
-    joint = counts / counts.sum()
-    both = _entropy(joint)
-    if both == 0:
-        return 1.0  # two constants tell nothing of each other
-    return (_entropy(joint.sum(axis=0)) + _entropy(joint.sum(axis=1))) / both
-
-
-def _entropy(probabilities: Array) -> float:
-    positive = probabilities[probabilities > 0]
-    return float(-(positive * np.log(positive)).sum())
-
-
 def resample_to(
     grid: SpatialImage, moving: SpatialImage, matrix: Array, *, interpolation: str
 ) -> nib.Nifti1Image:
@@ -212,11 +192,8 @@ def resample_to(
     """
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation {interpolation!r}: expected {', '.join(INTERPOLATIONS)}.")
-    transform = sitk.AffineTransform(3)
-    flipped = RAS_TO_LPS @ matrix @ RAS_TO_LPS
-    transform.SetMatrix(flipped[:3, :3].ravel().tolist())
-    transform.SetTranslation(flipped[:3, 3].tolist())
     method = INTERPOLATIONS[interpolation]
+    transform = to_itk_transform(matrix)
     sampled = sitk.Resample(to_itk(moving), to_itk(grid), transform, method, 0.0)
     return nib.Nifti1Image(np.transpose(sitk.GetArrayFromImage(sampled)), grid.affine)
 
@@ -236,6 +213,15 @@ def to_itk(image: SpatialImage) -> sitk.Image:
     result.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
     result.SetOrigin(affine[:3, 3].tolist())
     return result
+
+
+def to_itk_transform(matrix: Array) -> sitk.AffineTransform:
+    """The same (4, 4) matrix in RAS mm for ITK, whose axes run to the left and back."""
+    flipped = RAS_TO_LPS @ matrix @ RAS_TO_LPS
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(flipped[:3, :3].ravel().tolist())
+    transform.SetTranslation(flipped[:3, 3].tolist())
+    return transform
 
 
 def to_matrix(transform: sitk.Euler3DTransform) -> Array:

@@ -22,6 +22,8 @@ SMALLEST_SPLIT = 3
 # Changing it would deal out every new dataset differently.
 SALT = "t1w-t2w 1"
 COLUMNS = ("dataset", "subject", "group")
+# Groups of this prefix are whole sites; they are dealt out over all datasets together.
+SITE_PREFIX = "site:"
 
 
 def read_groups(path: Path) -> dict[tuple[str, str], str]:
@@ -68,8 +70,9 @@ def assign_splits(
     The groups of a dataset are dealt out 80 / 10 / 10 in the order of a salted hash of their
     names; from three groups on each part gets one, with one or two all of them train. What is
     stored stays: later groups fill the parts that are short. A group in several datasets counts in
-    the first by name. One in a dataset that is held out is external everywhere, since an external
-    test must share no patient with training. A dataset whose stored groups are all external stays
+    the first by name; groups that are sites are dealt out over all datasets
+    together. One in a dataset that is held out is external everywhere, since an external test must
+    share no patient with training. A dataset whose stored groups are all external stays
     held out.
 
     Args:
@@ -90,7 +93,8 @@ def assign_splits(
     at_home: dict[str, list[str]] = defaultdict(list)
     for group, datasets in datasets_of.items():
         if parts.get(group) != "external":
-            at_home[min(datasets)].append(group)
+            home = "all sites" if group.startswith(SITE_PREFIX) else min(datasets)
+            at_home[home].append(group)
     for dataset, groups in sorted(at_home.items()):
         if len(groups) < SMALLEST_SPLIT:
             logger.info("%s: %d group(s), too few to split, all train", dataset, len(groups))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Stages:
     correct_bias: Stage
     to_network: Stage
     check_brain_mask: Callable[[Any, Any], Any]  # mask and affine to a MaskQuality
+    brain_extraction: str  # the method asked for
+    resolve_method: Callable[[], str]  # of brain extraction: what makes the mask here and now
     section: dict[str, Any]  # `preprocessing` of inference.json, references resolved
     max_in_plane_spacing_mm: float
 
@@ -59,6 +61,8 @@ def load_stages(bundle: Path, brain_extraction: str | None = None) -> Stages:
     stages = {name: parser.get_parsed_content(name) for name in names}
     return Stages(
         **stages,
+        brain_extraction=str(parser.get_parsed_content("brain_extraction")),
+        resolve_method=partial(str, parser.get_parsed_content("brain_extraction")),
         section=parser.get_parsed_content("preprocessing_section"),
         max_in_plane_spacing_mm=float(parser.get_parsed_content("max_in_plane_spacing_mm")),
     )

@@ -19,6 +19,8 @@ from data_prep.slices import SliceStack, describe_slices
 
 FORMAT_VERSION = 1
 SHARDS, SESSIONS, SOURCES = Path("shards"), Path("sessions"), Path("sources")
+RAW, DOWNLOADS = Path("raw"), Path("downloads")  # scans fetched from a server, and their checksums
+VOLUMES = Path("volumes")  # the same images at their own resolution, where they were asked for
 
 
 def write_bytes(path: Path, content: bytes) -> None:

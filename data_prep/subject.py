@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import SimpleITK as sitk
 
-from data_prep.bids import Exclusion, ScanSession
+from data_prep.bids import Exclusion
+from data_prep.bids_derivative import write_session_volumes
 from data_prep.bids_names import shard_stem
 from data_prep.contrasts import (
     PreparedVolume,
@@ -21,71 +17,19 @@ from data_prep.contrasts import (
     prepare_moved,
     prepare_registered,
 )
+from data_prep.session_records import (
+    SessionTask,
+    compute_key,
+    exclude,
+    is_done,
+    leave_out,
+    read_exclusions,
+    write_record,
+)
+from data_prep.shipped_masks import describe_method, select_stages
 from data_prep.slices import stack_slices
 from data_prep.stages import Stages, load_stages
-from data_prep.store import (
-    FORMAT_VERSION,
-    SESSIONS,
-    SHARDS,
-    compute_sha256,
-    read_json,
-    write_json,
-    write_shard,
-)
-
-# Whose version changes what lands in a shard.
-TOOLS = ("monai", "SimpleITK", "nibabel", "numpy", "scipy", "deepbet")
-
-
-@dataclass(frozen=True)
-class SessionTask:
-    """What a worker needs to prepare one session.
-
-    Attributes:
-        session: files to read.
-        output_dir: of the slice dataset.
-        bundle: whose preprocessing is used.
-        brain_extraction: method for this dataset; None takes the bundle's.
-        truth: tissue classes on the T1w's grid, where they are known.
-    """
-
-    session: ScanSession
-    output_dir: Path
-    bundle: Path
-    brain_extraction: str | None
-    truth: Path | None
-
-
-def compute_key(task: SessionTask, section: dict[str, Any]) -> tuple[str, dict[str, str]]:
-    """Hash of everything that the shards depend on, and the sha256 of each input."""
-    files = {"T1w": task.session.t1w, "T2w": task.session.t2w, "dseg": task.truth}
-    inputs = {name: compute_sha256(path) for name, path in files.items() if path is not None}
-    parts = {
-        "format_version": FORMAT_VERSION,
-        "inputs": inputs,
-        "preprocessing": section,
-        "brain_extraction": task.brain_extraction,
-        "tools": {name: version(name) for name in TOOLS},
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(), inputs
-
-
-def record_path(output_dir: Path, session: ScanSession) -> Path:
-    """Where it is kept that a session is done."""
-    name = "_".join(filter(None, (session.subject, session.session)))
-    return output_dir / SESSIONS / session.dataset / f"{name}.json"
-
-
-def is_done(task: SessionTask, key: str) -> bool:
-    """Whether the same work on the same inputs was finished before, and its files are there."""
-    path = record_path(task.output_dir, task.session)
-    if not path.is_file():
-        return False
-    record = read_json(path)
-    shards = task.output_dir / SHARDS
-    endings = (".npy", "_mask.npy", ".json")
-    files = (shards / f"{stem}{ending}" for stem in record["shards"] for ending in endings)
-    return record["key"] == key and all(file.is_file() for file in files)
+from data_prep.store import write_shard
 
 
 def prepare_session(task: SessionTask) -> list[Exclusion]:
@@ -98,22 +42,18 @@ def prepare_session(task: SessionTask) -> list[Exclusion]:
         What was left out, with reasons.
     """
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    stages = load_stages(task.bundle, task.brain_extraction)
-    key, inputs = compute_key(task, stages.section)
-    if is_done(task, key):
-        record = read_json(record_path(task.output_dir, task.session))
-        return [Exclusion(**row) for row in record["exclusions"]]
+    try:
+        section, method = load_stages(task.bundle).section, describe_method(task)
+        key, inputs = compute_key(task, section=section, method=method)
+        if is_done(task, key):
+            return read_exclusions(task)
+        stages = select_stages(task)
+    except (ValueError, OSError) as error:
+        return leave_out(task, describe_error(error))
     volumes, exclusions = prepare_volumes(task, stages)
-    stems = [_write_volume(task, volume, key, inputs) for volume in volumes]
-    record = {
-        "key": key,
-        "dataset": task.session.dataset,
-        "subject": task.session.subject,
-        "session": task.session.session or "",
-        "shards": stems,
-        "exclusions": [asdict(exclusion) for exclusion in exclusions],
-    }
-    write_json(record_path(task.output_dir, task.session), record)
+    shards = [_write_volume(task, volume, key, inputs) for volume in volumes]
+    files = write_session_volumes(task, volumes) if task.write_volumes else []
+    write_record(task, key, shards=shards, volumes=files, exclusions=exclusions)
     return exclusions
 
 
@@ -155,8 +95,7 @@ def prepare_volumes(
         try:
             return step()
         except (ValueError, OSError, RuntimeError) as error:
-            place = (session.dataset, session.subject_id, session.session or "", path.name)
-            exclusions.append(Exclusion(*place, describe_error(error)))
+            exclusions.append(exclude(session, path.name, describe_error(error)))
             return None
 
     t1w = moved = registered = None

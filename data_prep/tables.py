@@ -9,18 +9,19 @@ from typing import Any
 
 import pandas as pd
 
+from data_prep.bids_derivative import write_descriptions
+from data_prep.session_records import TOOLS
+from data_prep.source_records import list_held_out, read_groups_of_sources, read_sources
 from data_prep.splits import assign_splits
 from data_prep.store import (
     FORMAT_VERSION,
     SESSIONS,
     SHARDS,
-    SOURCES,
     read_json,
     write_json,
     write_parquet,
     write_tsv,
 )
-from data_prep.subject import TOOLS
 
 SLICE_TYPES = {
     "subject_id": "str",
@@ -40,11 +41,6 @@ SLICE_TYPES = {
 }
 SORTED_BY = ["subject_id", "session", "contrast", "space", "row"]
 EXCLUSION_COLUMNS = ["dataset", "subject_id", "session", "file", "reason"]
-
-
-def read_sources(output_dir: Path) -> dict[str, dict[str, Any]]:
-    """What is known of each input dataset, by its name."""
-    return {path.stem: read_json(path) for path in sorted((output_dir / SOURCES).glob("*.json"))}
 
 
 def read_records(output_dir: Path) -> list[dict[str, Any]]:
@@ -71,16 +67,33 @@ def read_slice_rows(output_dir: Path, groups: dict[str, str]) -> Iterator[dict[s
                 yield {**common, **row}
 
 
-def read_groups_of_sources(sources: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Group of each subject_id; the subject itself where no other was given."""
-    return {
-        subject_id: group
-        for source in sources.values()
-        for subject_id, group in source["groups"].items()
+def list_missing(output_dir: Path) -> list[str]:
+    """Sessions that were planned and have no record yet, as ``dataset/sub-01_ses-1``."""
+    planned = {
+        f"{name}/{session}"
+        for name, source in read_sources(output_dir).items()
+        for session in source["sessions"]
     }
+    done = (output_dir / SESSIONS).glob("*/*.json")
+    return sorted(planned.difference(f"{path.parent.name}/{path.stem}" for path in done))
 
 
-def write_tables(output_dir: Path, section: dict[str, Any], hold_out: Sequence[str]) -> None:
+def write_group(output_dir: Path, section: dict[str, Any]) -> int:
+    """The whole group step, from what all sessions left behind; it may be done again at any time.
+
+    Returns:
+        How many images were left out because they failed; ``exclusions.tsv`` says why.
+
+    Raises:
+        ValueError: no session gave a slice.
+    """
+    failed = write_exclusions(output_dir)
+    write_tables(output_dir, section)
+    write_descriptions(output_dir, read_sources(output_dir))
+    return failed
+
+
+def write_tables(output_dir: Path, section: dict[str, Any]) -> None:
     """Write splits, tables and, last, ``dataset.json``: without it a reader sees no dataset.
 
     Splits stored before stay as they are.
@@ -96,7 +109,7 @@ def write_tables(output_dir: Path, section: dict[str, Any], hold_out: Sequence[s
             "no image could be used: see exclusions.tsv for the reason of each. "
             f"Sessions read: {len(read_records(output_dir))}."
         )
-    splits = update_splits(output_dir, slices, hold_out)
+    splits = update_splits(output_dir, slices, list_held_out(sources))
     slices = slices.merge(splits, on=["dataset", "group"], validate="many_to_one")
     slices = slices[list(SLICE_TYPES)].astype(SLICE_TYPES).sort_values(SORTED_BY)
     subjects = describe_subjects(slices)

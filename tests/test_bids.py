@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from bids2table import parse_bids_entities
 
-from data_prep.bids import Exclusion, ScanSession, index_dataset, index_listing
+from data_prep.bids import Exclusion, ScanSession, index_dataset
 from data_prep.bids_names import shard_stem
 from data_prep.dataset_description import read_dataset_description
 

@@ -17,9 +17,12 @@ import pandas as pd
 import pytest
 
 from data_prep import subject as subject_stage
-from data_prep.__main__ import COMPLETE, FAILED, LEFT_OUT, main
-from data_prep.build import Inputs, build_from_bids
-from data_prep.command_line import split_list
+from data_prep.__main__ import main
+from data_prep.bids_inputs import BidsInputs, build_from_bids
+from data_prep.build import BuildOptions
+from data_prep.command_line import COMPLETE, FAILED, LEFT_OUT, split_list
+from data_prep.dataset_options import DatasetOptions
+from data_prep.executor import Workers
 from data_prep.stages import DEFAULT_BUNDLE
 from data_prep.verify import verify_dataset
 from tests.small_heads import make_head, save_dataset, save_head
@@ -27,10 +30,11 @@ from tests.small_heads import make_head, save_dataset, save_head
 
 def build(out: Path, *folders: Path, hold_out=(), workers=1) -> int:
     names = {folder.name: folder for folder in folders}
-    methods = dict.fromkeys(names, "none")
-    return build_from_bids(
-        out, Inputs(names, methods, hold_out, None, None), bundle=DEFAULT_BUNDLE, workers=workers
+    options = DatasetOptions(dict.fromkeys(names, "none"), hold_out, {})
+    outcome = build_from_bids(
+        out, BidsInputs(names, options), BuildOptions(DEFAULT_BUNDLE, Workers(workers))
     )
+    return outcome.left_out
 
 
 def read_bytes(out: Path) -> dict[str, bytes]:

@@ -15,9 +15,9 @@ from scipy.spatial.transform import Rotation
 from skimage.metrics import normalized_mutual_information
 
 from data_prep import registration
+from data_prep.mutual_information import compute_normalised_mutual_information
 from data_prep.registration import (
     RegistrationError,
-    compute_normalised_mutual_information,
     register_rigid,
     resample_to,
     to_itk,

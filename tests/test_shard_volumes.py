@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from scripts.shard_volumes import load_shard, load_shard_mask, place_slices
 
-from data_prep.build import Inputs, build_from_bids
+from data_prep.bids_inputs import BidsInputs, build_from_bids
+from data_prep.build import BuildOptions
+from data_prep.dataset_options import DatasetOptions
+from data_prep.executor import Workers
 from data_prep.stages import DEFAULT_BUNDLE
 from tests.inference_config import parse_inference
 from tests.inference_runs import run, save_model
@@ -21,8 +24,8 @@ def built(tmp_path_factory) -> Path:
     """A slice dataset of one pair of small heads, as data_prep builds it."""
     folder = tmp_path_factory.mktemp("shards")
     save_dataset(folder / "study", pairs=1)
-    inputs = Inputs({"study": folder / "study"}, {"study": "none"}, (), None, None)
-    build_from_bids(folder / "data", inputs, bundle=DEFAULT_BUNDLE, workers=1)
+    inputs = BidsInputs({"study": folder / "study"}, DatasetOptions({"study": "none"}, (), {}))
+    build_from_bids(folder / "data", inputs, BuildOptions(DEFAULT_BUNDLE, Workers(1)))
     return folder
 
 

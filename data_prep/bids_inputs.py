@@ -1,0 +1,64 @@
+"""BIDS folders as inputs of a slice dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from data_prep.bids import index_dataset
+from data_prep.build import BuildOptions, Outcome, build_dataset
+from data_prep.dataset_description import read_dataset_description
+from data_prep.dataset_options import DatasetOptions
+from data_prep.shipped_masks import list_shipped_masks
+from data_prep.source_records import PlannedDataset
+
+
+@dataclass(frozen=True)
+class BidsInputs:
+    """What is built from what.
+
+    Attributes:
+        folders: of the BIDS datasets, by dataset name.
+        options: of single datasets.
+        participant_label: subjects to take, or None for all.
+    """
+
+    folders: Mapping[str, Path]
+    options: DatasetOptions
+    participant_label: Sequence[str] | None = None
+
+
+def build_from_bids(output_dir: Path, inputs: BidsInputs, options: BuildOptions) -> Outcome:
+    """Build or extend a slice dataset from BIDS folders; see ``build_dataset``."""
+    return build_dataset(output_dir, partial(plan_bids, inputs, options.bundle), options)
+
+
+def plan_bids(inputs: BidsInputs, bundle: Path) -> list[PlannedDataset]:
+    """Index the folders.
+
+    Raises:
+        FileNotFoundError, ValueError: a folder that cannot be used, or an option that names none.
+    """
+    inputs.options.check(inputs.folders.keys(), bundle)
+    return [plan_folder(name, folder.resolve(), inputs) for name, folder in inputs.folders.items()]
+
+
+def plan_folder(name: str, folder: Path, inputs: BidsInputs) -> PlannedDataset:
+    """Index one folder."""
+    sessions, passed_over = index_dataset(
+        folder, participant_label=inputs.participant_label, dataset=name
+    )
+    options = inputs.options
+    return PlannedDataset(
+        name=name,
+        folder=folder,
+        sessions=sessions,
+        passed_over=passed_over,
+        description=read_dataset_description(folder),
+        brain_extraction=options.brain_extraction.get(name),
+        hold_out=name in options.hold_out,
+        site=options.sites.get(name, name),
+        masks=list_shipped_masks(folder),
+    )

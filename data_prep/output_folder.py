@@ -1,0 +1,69 @@
+"""The folder of a slice dataset: whether it is ours, and who may write into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from data_prep.job_array import JobShard
+from data_prep.store import DOWNLOADS, RAW, SESSIONS, SHARDS, SOURCES, read_json
+
+LOCK = ".lock"
+OURS = {*map(str, (SESSIONS, SOURCES, SHARDS, RAW, DOWNLOADS)), "dataset.json", "bids", LOCK}
+# Jobs of an array may start in the same moment; each looks whether a whole run is going on.
+PATIENCE_SECONDS = 30
+
+
+def check_output(output_dir: Path, section: dict[str, Any]) -> None:
+    """Raise ValueError where the folder is not ours, or was made with another preprocessing."""
+    if not output_dir.exists():
+        return
+    if not output_dir.is_dir():
+        raise ValueError(f"{output_dir}: is a file. Expected a new folder or a slice dataset.")
+    names = {path.name for path in output_dir.iterdir()}
+    if names and not names & OURS:
+        raise ValueError(
+            f"{output_dir}: holds {', '.join(sorted(names)[:3])} and no slice dataset. "
+            "Choose a new folder: nothing of yours is overwritten."
+        )
+    stored = output_dir / "dataset.json"
+    if stored.is_file() and read_json(stored)["preprocessing"] != section:
+        raise ValueError(
+            f"{output_dir}: was built with another preprocessing section than the bundle's. "
+            "Choose a new folder, or use the bundle that it was built with."
+        )
+
+
+def lock_output(output_dir: Path, shard: JobShard | None = None) -> FileLock:
+    """Lock out others: a whole run everybody, a job of an array whole runs and its own double.
+
+    Raises:
+        ValueError: another one is writing there.
+    """
+    whole = FileLock(output_dir / LOCK, timeout=0 if shard is None else PATIENCE_SECONDS)
+    _acquire(whole, output_dir)
+    try:
+        if shard is None:
+            for path in sorted(output_dir.glob(f"{LOCK}-shard-*")):
+                _acquire(FileLock(path, timeout=0), output_dir).release()
+            return whole
+        own = FileLock(output_dir / f"{LOCK}-shard-{shard}", timeout=0)
+        _acquire(own, output_dir)
+    except ValueError:
+        whole.release()
+        raise
+    whole.release()
+    return own
+
+
+def _acquire(lock: FileLock, output_dir: Path) -> FileLock:
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ValueError(
+            f"{output_dir}: another run is writing there ({Path(lock.lock_file).name} is held). "
+            "Wait for it."
+        ) from error
+    return lock

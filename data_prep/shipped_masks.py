@@ -1,0 +1,93 @@
+"""Brain masks that a dataset ships as derivatives of its T1w images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+import nibabel as nib
+import numpy as np
+from bids2table import parse_bids_entities
+
+from data_prep.bids import ScanSession
+from data_prep.session_records import SessionTask
+from data_prep.stages import Stages, load_stages
+
+# The method that takes nothing else; `auto` takes such a mask first, where it fits.
+SHIPPED = "derivatives"
+ENDINGS = (".nii", ".nii.gz")
+
+
+def list_shipped_masks(folder: Path) -> list[str]:
+    """Paths of the masks below a dataset's ``derivatives``, relative to the dataset."""
+    found = folder.glob("derivatives/**/anat/*_desc-brain_mask.nii*")
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def find_shipped_mask(paths: Iterable[str], session: ScanSession) -> str | None:
+    """The mask of a session's T1w: the same entities, no ``space-``; the first by name.
+
+    Args:
+        paths: relative paths of a dataset's files.
+        session: whose mask is wanted.
+    """
+    if session.t1w is None:
+        return None
+    wanted = parse_bids_entities(session.t1w.name)
+    place = tuple(filter(None, (session.subject, session.session, "anat")))
+    return next((path for path in sorted(paths) if _is_mask_of(path, wanted, place)), None)
+
+
+def _is_mask_of(path: str, wanted: dict[str, str], place: tuple[str, ...]) -> bool:
+    parts = PurePosixPath(path)
+    if parts.parts[0] != "derivatives" or parts.parent.parts[-len(place) :] != place:
+        return False
+    if not parts.name.endswith(ENDINGS):
+        return False
+    entities = parse_bids_entities(parts.name)
+    if (entities.pop("desc", None), entities.pop("suffix", None)) != ("brain", "mask"):
+        return False
+    kept = {key: value for key, value in wanted.items() if key not in ("suffix", "ext")}
+    entities.pop("ext", None)
+    return entities == kept
+
+
+def describe_method(task: SessionTask) -> str:
+    """What the brain extraction that was asked for means here and now: a program, its weights."""
+    if task.brain_extraction == SHIPPED:
+        return SHIPPED
+    return load_stages(task.bundle, task.brain_extraction).resolve_method()
+
+
+def select_stages(task: SessionTask) -> Stages:
+    """The stages with the method asked for, or with the mask that the dataset ships.
+
+    ``derivatives`` takes nothing but such a mask, ``auto`` takes it where it fits the T1w's grid.
+
+    Raises:
+        ValueError: only shipped masks were asked for, and there is none.
+    """
+    if task.brain_extraction == SHIPPED and task.shipped_mask is None:
+        raise ValueError(
+            "no brain mask among the dataset's derivatives. Expected one named like "
+            "derivatives/*/sub-01/anat/sub-01_desc-brain_mask.nii.gz; or use "
+            "brain_extraction auto, deepbet or hd-bet."
+        )
+    if task.brain_extraction == SHIPPED:
+        return load_stages(task.bundle, str(task.shipped_mask))
+    stages = load_stages(task.bundle, task.brain_extraction)
+    if stages.brain_extraction == "auto" and _fits(task):
+        return load_stages(task.bundle, str(task.shipped_mask))
+    return stages
+
+
+def _fits(task: SessionTask) -> bool:
+    """Whether the shipped mask lies on the grid of the T1w, whatever its orientation."""
+    mask, t1w = task.shipped_mask, task.session.t1w
+    if mask is None or t1w is None or not (mask.is_file() and t1w.is_file()):
+        return False
+    headers = [nib.load(path) for path in (mask, t1w)]
+    (shape, affine), (other_shape, other_affine) = (
+        (image.shape, image.affine) for image in map(nib.as_closest_canonical, headers)
+    )
+    return bool(shape == other_shape and np.allclose(affine, other_affine, atol=0.1))

@@ -22,6 +22,15 @@ from data_prep.store import VOLUMES, encode_nifti, write_bytes, write_json
 
 BIDS_VERSION = "1.10.0"
 MILLIMETRES = "mm"
+PREPROCESSED = "Bias corrected inside the brain by N4, RAS+, not masked"
+README = """Volumes, brain masks and transforms that a slice dataset was cut from.
+
+desc-preproc     bias corrected by N4, at the resolution of the input, in RAS+ orientation
+desc-brain_mask  what lies inside; of the T2w on its own grid, space-T2w
+from-T2w_to-T1w  rigid transform for ITK and ANTs
+"""
+# As in other derivatives: BIDS has no name for transforms yet.
+IGNORED = "*_xfm.txt\n"
 
 
 def write_session_volumes(task: SessionTask, volumes: Sequence[PreparedVolume]) -> list[str]:
@@ -33,29 +42,39 @@ def write_session_volumes(task: SessionTask, volumes: Sequence[PreparedVolume]) 
     Returns:
         The files, relative to the slice dataset.
     """
-    folder = Path(VOLUMES, task.session.dataset, task.session.subject, task.session.session or "")
+    session = task.session
+    folder = Path(session.subject, session.session or "", "anat")
+    t1w = folder / f"{format_stem(session.t1w.name, desc='preproc') if session.t1w else ''}.nii.gz"
     files: dict[Path, bytes | dict[str, Any]] = {}
     for volume in volumes:
-        files |= {folder / "anat" / name: content for name, content in make_files(volume).items()}
+        made = make_files(volume, t1w.as_posix()).items()
+        files |= {VOLUMES / session.dataset / folder / name: content for name, content in made}
     for name, content in files.items():
         path = task.output_dir / name
         write_bytes(path, content) if isinstance(content, bytes) else write_json(path, content)
     return [name.as_posix() for name in files]
 
 
-def make_files(volume: PreparedVolume) -> dict[str, bytes | dict[str, Any]]:
-    """Names and contents of one volume's files."""
+def make_files(volume: PreparedVolume, t1w: str) -> dict[str, bytes | dict[str, Any]]:
+    """Names and contents of one volume's files.
+
+    Args:
+        volume: of a session.
+        t1w: path of the session's preprocessed T1w, relative to the derivative.
+    """
+    reference = describe_space(volume, t1w)
     space = volume.stem_space or ("T2w" if volume.contrast == "T2w" else None)
     placed = {"space": space} if space else {}
     # A T2w on its own grid needs no `space-`, but its mask must not be taken for the T1w's.
     image = format_stem(volume.file, desc="preproc", **(placed if volume.stem_space else {}))
     mask = format_stem(volume.file, suffix="mask", desc="brain", **placed)
-    extracted = volume.brain_extraction.startswith("none")
+    method = volume.brain_extraction
+    extracted = method.startswith("none")
     files: dict[str, bytes | dict[str, Any]] = {
         f"{image}.nii.gz": encode_volume(volume.native["image"], select_shown(volume)),
-        f"{image}.json": {"SkullStripped": extracted, **describe_space(volume)},
+        f"{image}.json": {"Description": PREPROCESSED, "SkullStripped": extracted, **reference},
         f"{mask}.nii.gz": encode_volume(volume.native["brain_mask"], None, np.uint8),
-        f"{mask}.json": {"Type": "Brain", **describe_space(volume)},
+        f"{mask}.json": {"Description": f"by {method}", "Type": "Brain", **reference},
     }
     if volume.stem_space is None:
         return files
@@ -70,13 +89,9 @@ def select_shown(volume: PreparedVolume) -> NDArray[np.bool_] | None:
     return None if covered is None else covered[0].numpy() > 0
 
 
-def describe_space(volume: PreparedVolume) -> dict[str, str]:
-    """What BIDS asks of a volume that does not lie on the T1w's own grid."""
-    if volume.contrast == "T1w":
-        return {}
-    if volume.stem_space is None:
-        return {"SpatialReference": "orig"}
-    return {"SpatialReference": "the T1w of this session, desc-preproc"}
+def describe_space(volume: PreparedVolume, t1w: str) -> dict[str, str]:
+    """Whose grid a volume lies on, as BIDS asks."""
+    return {"SpatialReference": f"bids::{t1w}" if volume.stem_space else "orig"}
 
 
 def encode_volume(
@@ -111,8 +126,11 @@ def write_descriptions(output_dir: Path, sources: Mapping[str, Mapping[str, Any]
     """
     for name, source in sources.items():
         if (output_dir / VOLUMES / name).is_dir():
-            path = output_dir / VOLUMES / name / "dataset_description.json"
-            write_json(path, describe_derivative(name, source["description"]))
+            folder = output_dir / VOLUMES / name
+            description = describe_derivative(name, source["description"])
+            write_json(folder / "dataset_description.json", description)
+            write_bytes(folder / "README", README.encode())
+            write_bytes(folder / ".bidsignore", IGNORED.encode())
 
 
 def describe_derivative(name: str, source: Mapping[str, str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import dask
@@ -19,11 +20,12 @@ Result = TypeVar("Result")
 
 # A session that needs more memory than a worker has must not wait for ever (pause), and what is
 # small must not go to the disk (target, spill): the worker is ended and started again.
-MEMORY_RULES = {
+RULES = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": 0.95,
+    "distributed.scheduler.allowed-failures": 1,  # then once more alone
 }
 CONNECT_SECONDS = 20
 
@@ -36,8 +38,8 @@ class Workers:
         count: processes of this machine; 1 works in this process. Not used with a scheduler.
         memory_gb: that each process may take before it is ended and its session is done again
             elsewhere; 0 shares the machine's memory out.
-        scheduler: address of a running dask scheduler, `tcp://host:8786`, whose workers are used;
-            "" for this machine.
+        scheduler: address of a running dask scheduler, `tcp://host:8786`, or its file: its workers
+            are used; "" for this machine.
     """
 
     count: int
@@ -65,7 +67,7 @@ def run_for_each(
     Args:
         work: a function that can be pickled. It handles its own errors: what it raises ends all.
         items: what to work on.
-        workers: who does it. An item whose worker died is done again by another, four times.
+        workers: who does it. An item whose worker died is done again by another, at last alone.
         name: of an item, unique among them.
         on_death: result for an item whose workers all died, with the reason.
         check: run once by each worker of a cluster; says what makes it unfit, "" where it is fit.
@@ -89,7 +91,7 @@ def connect(workers: Workers, items: int) -> Iterator[Client]:
     """A client of a running scheduler, or of a cluster of this machine's that ends with it."""
     if workers.scheduler:
         try:
-            client = Client(workers.scheduler, timeout=CONNECT_SECONDS)
+            client = find_scheduler(workers.scheduler)
         except (OSError, TimeoutError, ValueError) as error:
             raise ValueError(
                 f"no dask scheduler answers at {workers.scheduler!r} ({error}). Expected one that "
@@ -100,7 +102,7 @@ def connect(workers: Workers, items: int) -> Iterator[Client]:
         return
     count = min(workers.count, items)
     with (
-        dask.config.set(MEMORY_RULES),
+        dask.config.set(RULES),
         LocalCluster(
             n_workers=count,
             threads_per_worker=1,
@@ -113,6 +115,13 @@ def connect(workers: Workers, items: int) -> Iterator[Client]:
         Client(cluster) as client,
     ):
         yield client
+
+
+def find_scheduler(place: str) -> Client:
+    """A client of a scheduler, given by its address or by the file that it has written."""
+    if place.endswith(".json"):
+        return Client(scheduler_file=str(Path(place).resolve(strict=True)), timeout=CONNECT_SECONDS)
+    return Client(place, timeout=CONNECT_SECONDS)
 
 
 def count_threads(client: Client) -> dict[str, int]:
@@ -148,26 +157,39 @@ def _collect(
     name: Callable[[Item], str],
     on_death: Callable[[Item, str], Result],
 ) -> Iterator[Result]:
+    """All at once; then, each alone, those whose workers died: others may have killed them."""
     run = uuid.uuid4().hex[:8]
-    keys = [f"{name(item)}-{run}" for item in items]
-    futures: Any = client.map(work, items, key=keys, pure=False, retries=1)
-    item_of = dict(zip(keys, items, strict=True))
+    futures: Any = client.map(
+        work, items, key=[f"{name(item)}-{run}" for item in items], pure=False, retries=1
+    )
+    item_of = {future.key: item for future, item in zip(futures, items, strict=True)}
+    lost: list[Item] = []
     for future in as_completed(futures):
         try:
-            result = future.result()
-        except CancelledError as error:
-            raise ValueError(
-                "the scheduler was lost. Run again: what is done stays done."
-            ) from error
-        except KilledWorker as error:
-            limit = describe_limit(client)
-            result = on_death(
-                item_of[future.key],
-                f"the process that worked on it died {error.allowed_failures + 1} times; it may "
-                f"need more memory than it has{limit}. Take fewer --workers, then run again.",
-            )
-        yield result
+            yield _wait_for(future)
+        except KilledWorker:
+            lost.append(item_of[future.key])
         future.release()
+    for item in lost:
+        try:
+            yield _wait_for(client.submit(work, item, pure=False))
+        except KilledWorker as error:
+            yield on_death(item, describe_deaths(client, error.allowed_failures + 1))
+
+
+def _wait_for(future: Any) -> Any:
+    try:
+        return future.result()
+    except CancelledError as error:
+        raise ValueError("the scheduler is lost. Run again: what is done stays done.") from error
+
+
+def describe_deaths(client: Client, deaths: int) -> str:
+    """Why an item was given up."""
+    return (
+        f"the process that worked on it died {deaths} times; it may need more memory than it has"
+        f"{describe_limit(client)}. Take fewer --workers, then run again."
+    )
 
 
 def describe_limit(client: Client) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from data_prep.bids_derivative import write_descriptions
-from data_prep.session_records import TOOLS
+from data_prep.session_records import NOT_DONE, TOOLS
 from data_prep.source_records import list_held_out, read_groups_of_sources, read_sources
 from data_prep.splits import assign_splits
 from data_prep.store import (
@@ -109,7 +109,9 @@ def write_tables(output_dir: Path, section: dict[str, Any]) -> None:
             "no image could be used: see exclusions.tsv for the reason of each. "
             f"Sessions read: {len(read_records(output_dir))}."
         )
-    splits = update_splits(output_dir, slices, list_held_out(sources))
+    pairs = set(zip(slices["dataset"], slices["group"], strict=True))
+    pairs |= {(dataset, groups[subject_id]) for dataset, subject_id in list_pending(output_dir)}
+    splits = update_splits(output_dir, sorted(pairs), list_held_out(sources))
     slices = slices.merge(splits, on=["dataset", "group"], validate="many_to_one")
     slices = slices[list(SLICE_TYPES)].astype(SLICE_TYPES).sort_values(SORTED_BY)
     subjects = describe_subjects(slices)
@@ -119,7 +121,24 @@ def write_tables(output_dir: Path, section: dict[str, Any]) -> None:
     write_json(output_dir / "dataset.json", describe_dataset(section, sources, slices))
 
 
-def update_splits(output_dir: Path, slices: pd.DataFrame, hold_out: Sequence[str]) -> pd.DataFrame:
+def list_pending(output_dir: Path) -> set[tuple[str, str]]:
+    """Dataset and subject_id of sessions that a later run may still bring.
+
+    They have a part already, so that a run that was disturbed deals out as one that was not.
+    """
+    names = list_missing(output_dir)
+    names += [
+        f"{record['dataset']}/{record['subject']}"
+        for record in read_records(output_dir)
+        if record["key"] == NOT_DONE
+    ]
+    parts = (name.split("/") for name in names)
+    return {(dataset, f"{dataset}_{session.split('_')[0]}") for dataset, session in parts}
+
+
+def update_splits(
+    output_dir: Path, pairs: Sequence[tuple[str, str]], hold_out: Sequence[str]
+) -> pd.DataFrame:
     """Dataset, group and split, sorted; earlier assignments are kept."""
     stored = output_dir / "splits.tsv"
     existing: dict[tuple[str, str], str] = {}
@@ -127,7 +146,6 @@ def update_splits(output_dir: Path, slices: pd.DataFrame, hold_out: Sequence[str
         table = pd.read_csv(stored, sep="\t", dtype=str)
         columns = (table[name].tolist() for name in ("dataset", "group", "split"))
         existing = {(dataset, group): part for dataset, group, part in zip(*columns, strict=True)}
-    pairs = sorted(set(zip(slices["dataset"], slices["group"], strict=True)))
     assigned = assign_splits(pairs, hold_out=hold_out, existing=existing)
     rows = [(dataset, group, split) for (dataset, group), split in sorted(assigned.items())]
     return pd.DataFrame(rows, columns=["dataset", "group", "split"])

@@ -1,0 +1,199 @@
+"""Many sessions on many processes: what dies is done again, what cannot be used is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from distributed import LocalCluster
+
+from data_prep.bids_inputs import BidsInputs, build_from_bids
+from data_prep.build import BuildOptions
+from data_prep.dataset_options import DatasetOptions
+from data_prep.executor import Workers, run_for_each
+from data_prep.stages import DEFAULT_BUNDLE
+from data_prep.worker_check import describe_problem, describe_software
+from data_prep.worker_threads import count_cores
+from tests.slice_dataset_files import read_files
+from tests.small_heads import save_dataset
+
+
+def is_fit() -> str:
+    return ""
+
+
+def run(work: Any, items: list[Any], workers: Workers, check: Any = is_fit) -> list[Any]:
+    results = run_for_each(
+        work, items, workers=workers, name=str, on_death=lambda item, reason: reason, check=check
+    )
+    return list(results)
+
+
+def die_once(folder: Path, item: int) -> int:
+    """Kill the own process the first time that item 2 is met."""
+    if item == 2 and not (folder / "died").exists():
+        (folder / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item * item
+
+
+def die_always(item: int) -> int:
+    if item == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item * item
+
+
+def count_threads(item: int) -> int:
+    return torch.get_num_threads()
+
+
+def take_memory(item: int) -> str:
+    """Fill 2 GB, slowly enough to be seen."""
+    filled = []
+    for _ in range(20 if item == 1 else 0):
+        filled.append(bytearray(b"1" * 100_000_000))
+        time.sleep(0.1)
+    return f"kept {len(filled)}"
+
+
+def test_what_a_dead_worker_had_is_done_by_another(tmp_path):
+    assert sorted(run(partial(die_once, tmp_path), [1, 2, 3, 4], Workers(2))) == [1, 4, 9, 16]
+    assert (tmp_path / "died").exists()
+
+
+@pytest.mark.slow
+def test_an_item_that_kills_every_worker_is_given_up_and_the_others_are_done():
+    found = run(die_always, [1, 2, 3, 4], Workers(2))
+    assert sorted(result for result in found if isinstance(result, int)) == [1, 9, 16]
+    (reason,) = [result for result in found if isinstance(result, str)]
+    assert "died 2 times" in reason
+    assert "fewer --workers" in reason
+
+
+@pytest.mark.slow
+def test_a_worker_that_takes_more_memory_than_it_has_is_ended():
+    found = run(take_memory, [1, 2, 3], Workers(2, memory_gb=1.0))
+    assert found[:2] == ["kept 0", "kept 0"]
+    assert "died 2 times; it may need more memory than it has (1.0 GB)" in found[2]
+
+
+def test_threads_are_divided_among_workers():
+    assert run(count_threads, [1, 2], Workers(2)) == [max(1, count_cores() // 2)] * 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"count": 0}, "workers 0. Expected 1"), ({"count": 1, "memory_gb": -1}, "memory_gb -1")],
+)
+def test_impossible_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Workers(**settings)
+
+
+@pytest.mark.parametrize("place", ["tcp://127.0.0.1:9", "nonsense", "absent.json"])
+def test_a_scheduler_that_is_not_there_is_named(place, monkeypatch):
+    monkeypatch.setattr("data_prep.executor.CONNECT_SECONDS", 1)
+    with pytest.raises(ValueError, match=f"no dask scheduler answers at '{place}'"):
+        run(die_always, [1], Workers(1, scheduler=place))
+
+
+@pytest.mark.parametrize(
+    ("workers", "threads", "check", "message"),
+    [
+        (0, 1, is_fit, "no worker has joined"),
+        (1, 2, is_fit, "--nthreads 1"),
+        (1, 1, partial(str, "it has numpy 1.0"), "cannot be used: it has numpy 1.0"),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_says_why(workers, threads, check, message):
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=threads,
+            processes=False,
+            dashboard_address="127.0.0.1:0",
+        ) as cluster,
+        pytest.raises(ValueError, match=message),
+    ):
+        run(die_always, [1], Workers(1, scheduler=cluster.scheduler_address), check)
+
+
+def test_a_worker_with_other_software_or_without_the_folders_is_unfit(tmp_path):
+    software = describe_software()
+    assert describe_problem(tmp_path, tmp_path, software) == ""
+    assert "does not see" in describe_problem(tmp_path, tmp_path / "absent", software)
+    other = software | {"numpy": "1.0"}
+    assert f"numpy {software['numpy']}. Expected 1.0" in describe_problem(tmp_path, tmp_path, other)
+
+
+@contextmanager
+def start(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program of dask, ended by its own id."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dask", *arguments], env=environment, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for(what: Any, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def build(out: Path, folder: Path, workers: Workers) -> None:
+    inputs = BidsInputs({"heads": folder}, DatasetOptions({"heads": "none"}, (), {}))
+    assert build_from_bids(out, inputs, BuildOptions(DEFAULT_BUNDLE, workers)).left_out == 0
+
+
+def kill_after_the_first(process: subprocess.Popen[bytes], out: Path) -> None:
+    wait_for(lambda: list(out.glob("sessions/*/*.json")))
+    process.kill()
+
+
+def test_two_workers_of_a_scheduler_of_which_one_is_killed_build_what_one_process_does(tmp_path):
+    import threading
+
+    folder = save_dataset(tmp_path / "heads", pairs=2, t1w_only=1, t2w_only=1)
+    build(tmp_path / "alone", folder, Workers(1))
+    file, out = tmp_path / "scheduler.json", tmp_path / "out"
+    worker = ["worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-nanny"]
+    worker += ["--no-dashboard", "--local-directory", str(tmp_path)]
+    scheduler = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    with start(*scheduler, "--scheduler-file", str(file)):
+        wait_for(file.exists)
+        with start(*worker) as first, start(*worker):
+            address = json.loads(file.read_text())["address"]
+            wait_for(lambda: count_workers(address) == 2)
+            killer = threading.Thread(target=kill_after_the_first, args=(first, out))
+            killer.start()
+            build(out, folder, Workers(1, scheduler=str(file)))
+            killer.join()
+            assert first.poll() is not None
+    assert read_files(out) == read_files(tmp_path / "alone")
+    shutil.rmtree(out)
+
+
+def count_workers(address: str) -> int:
+    from distributed import Client
+
+    with Client(address) as client:
+        return len(client.scheduler_info(n_workers=-1)["workers"])

@@ -21,6 +21,15 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def openneuro_trees(shared_data: Path) -> Path:
+    """Published file lists of OpenNeuro; tests that need them are skipped where they are absent."""
+    folder = shared_data.parent / "openneuro_trees"
+    if not folder.is_dir():
+        pytest.skip(f"no file lists at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def bundle_root() -> Path:
     """The bundle as it stands in this checkout."""
     return PROJECT / "bundle"

@@ -59,7 +59,7 @@ def fetch_listing(accession: str, version: str | None) -> Listing:
     fields = "{ id files(recursive: true) { filename urls size id } }"
     if version is None:
         answer = _ask(accession, f'dataset(id: "{accession}") {{ latestSnapshot {fields} }}')
-        snapshot = answer["latestSnapshot"]
+        snapshot = answer.get("latestSnapshot")
     else:
         _check_version(accession, version)
         snapshot = _ask(accession, f'snapshot(datasetId: "{accession}", tag: "{version}") {fields}')
@@ -67,13 +67,13 @@ def fetch_listing(accession: str, version: str | None) -> Listing:
         files = tuple(parse_file(file) for file in snapshot["files"])
         resolved = str(snapshot["id"]).removeprefix(f"{accession}:")
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{accession}: OpenNeuro's listing lacks {error}.") from error
+        raise ValueError(f"{accession}: OpenNeuro's listing is incomplete ({error!r}).") from error
     return Listing(accession, resolved, files)
 
 
 def _check_version(accession: str, version: str) -> None:
     answer = _ask(accession, f'dataset(id: "{accession}") {{ snapshots {{ id }} }}')
-    published = [item["id"].removeprefix(f"{accession}:") for item in answer["snapshots"]]
+    published = [item["id"].removeprefix(f"{accession}:") for item in answer.get("snapshots") or []]
     if version not in published:
         raise ValueError(
             f"{accession} has no version {version}. Published: {', '.join(published)}. "
@@ -83,9 +83,9 @@ def _check_version(accession: str, version: str) -> None:
 
 def _ask(accession: str, question: str) -> Any:
     """Answer to a GraphQL query of one field."""
+    address = load_client().gql_url
     import niquests
 
-    address = load_client().gql_url
     try:
         with niquests.Session(happy_eyeballs=True) as session:
             body = {"query": f"query {{ {question} }}"}

@@ -26,7 +26,9 @@ def test_counts_and_licences_are_those_of_the_published_lists(openneuro_trees: P
     for row in images:
         contrasts[row["path"].split("/")[0]].add(row["path"].removesuffix(".nii.gz")[-3:])
     assert sum(found == {"T1w", "T2w"} for found in contrasts.values()) == source.subjects
-    assert sum(int(row["size"]) for row in images) / 1e9 == pytest.approx(source.gigabytes, abs=5e-4)
+    assert sum(int(row["size"]) for row in images) / 1e9 == pytest.approx(
+        source.gigabytes, abs=5e-4
+    )
     description = json.loads((tree / "dataset_description.json").read_text(encoding="utf-8"))
     assert description["License"] == source.licence
     newest = description["DatasetDOI"].removeprefix("doi:").partition(".v")[2]
@@ -65,7 +67,16 @@ def test_a_command_line_may_hand_over_a_list_and_the_pinned_version():
 
 @pytest.mark.parametrize(
     "name",
-    ["ds2330", "DS002330", "ds002330@", "ds002330@../x", "ds002330@1@2", "ds0023301", "@1.0.0", "."],
+    [
+        "ds2330",
+        "DS002330",
+        "ds002330@",
+        "ds002330@../x",
+        "ds002330@1@2",
+        "ds0023301",
+        "@1.0.0",
+        ".",
+    ],
 )
 def test_a_malformed_name_is_refused_with_the_way_out(name):
     with pytest.raises(ValueError, match=r"Expected ds and six digits.*ds002330@1\.1\.0"):

@@ -52,9 +52,7 @@ def test_the_newest_version_is_resolved(server):
     assert (listing.version, [file.path for file in listing.files]) == ("1.2.0", ["README"])
 
 
-def test_a_version_that_was_never_published_is_answered_with_those_that_were(
-    server, openneuro_trees
-):
+def test_a_version_that_was_never_published_is_answered_with_those_that_were(server):
     """The version that an earlier system named for ds002382."""
     server.publish("ds002382", "1.0.0", {"README": b""})
     with pytest.raises(

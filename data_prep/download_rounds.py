@@ -6,9 +6,12 @@ import logging
 import random
 import re
 import shutil
+import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from data_prep.download_state import DownloadState, save_state
@@ -16,6 +19,7 @@ from data_prep.downloaded_files import description_set_aside, refuse_foreign, ve
 from data_prep.openneuro_answers import RemoteFile, UnreachableError, is_final
 from data_prep.openneuro_client import announce, download
 
+REPORT_EVERY_S = 60.0
 NOT_FETCHED = "was not fetched"
 RUN_AGAIN = "Check the network, and run the command again: it goes on where it was stopped."
 
@@ -149,7 +153,7 @@ def request_files(
     save_state(state)
     volume = count_missing_bytes(state, absent) / 1e9
     logger.info("%s: fetching %d files, %.2f GB", state.name, len(absent), volume)
-    with description_set_aside(state):
+    with description_set_aside(state), reported_progress(state, absent):
         outcome = download(
             state.listing.accession,
             state.listing.version,
@@ -159,3 +163,24 @@ def request_files(
             connections=patience.connections,
         )
     return {**({"": outcome.error} if outcome.error else {}), **outcome.reasons}
+
+
+@contextmanager
+def reported_progress(state: DownloadState, absent: Sequence[RemoteFile]) -> Iterator[None]:
+    """Log how far a call is, where no terminal shows the bar of openneuro-py."""
+    total, ended = count_missing_bytes(state, absent), threading.Event()
+
+    def report() -> None:
+        while not ended.wait(REPORT_EVERY_S):
+            left = count_missing_bytes(state, absent)
+            logger.info("%s: %.2f of %.2f GB", state.name, (total - left) / 1e9, total / 1e9)
+
+    thread = threading.Thread(target=report, daemon=True)
+    if not sys.stderr.isatty():
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if thread.ident is not None:
+            thread.join()

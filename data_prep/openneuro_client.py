@@ -28,6 +28,9 @@ API_VARIABLE = "T1T2_OPENNEURO_API"
 
 LISTING_TIMEOUT_S, HEAD_TIMEOUT_S = 60.0, 15.0
 HEADS_AT_ONCE = 8
+TROUBLE = (RuntimeError, OSError, ValueError, LookupError, TypeError, AssertionError)
+"""What openneuro-py raises: also what goes wrong inside it when an answer holds no data."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -35,7 +38,7 @@ def load_client() -> Any:
     """The module of openneuro-py that downloads, pointed at ``T1T2_OPENNEURO_API`` if that is set.
 
     Raises:
-        ValueError: openneuro-py is not installed.
+        ValueError: openneuro-py is not installed, or cannot make its folder for settings.
     """
     try:
         from openneuro import _download
@@ -43,6 +46,11 @@ def load_client() -> Any:
         raise ValueError(
             f"openneuro-py cannot be imported ({error}). It is an optional part: "
             'pip install -c constraints.txt ".[openneuro]"'
+        ) from error
+    except OSError as error:
+        raise ValueError(
+            f"openneuro-py cannot make its folder for settings ({error}). Set XDG_CONFIG_HOME to "
+            "a folder that can be written."
         ) from error
     if address := os.environ.get(API_VARIABLE):
         _download.gql_url = address
@@ -174,15 +182,7 @@ def download(
                 max_concurrent_downloads=connections,
                 source="openneuro",
             )
-        # It lets through whatever goes wrong inside: answers without data, its own assertions.
-        except (
-            RuntimeError,
-            OSError,
-            ValueError,
-            LookupError,
-            TypeError,
-            AssertionError,
-        ) as caught:
+        except TROUBLE as caught:
             error = str(caught) or type(caught).__name__
     return CallOutcome(_read_reasons(messages), error)
 

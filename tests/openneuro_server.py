@@ -51,7 +51,7 @@ class OpenNeuroServer:
 
     def __init__(self) -> None:
         self.versions: dict[str, dict[str, dict[str, bytes]]] = {}
-        self.listed_sizes: dict[str, int] = {}  # where the listing tells another size
+        self.listed_sizes: dict[str, int | None] = {}  # where the listing tells another size
         self.unlisted_urls: set[str] = set()  # paths that are listed without an address
         self.faults: dict[str, list[Fault]] = {}
         self.log: list[Request] = []

@@ -31,6 +31,7 @@ DESCRIPTION = "dataset_description.json"
 FILES = {
     DESCRIPTION: b'{"Name": "Heads"}',  # without a DOI, which openneuro-py refuses to top up
     "README": b"about",
+    "CHANGES": b"",
     T1W: bytes(range(256)) * 400,
     T2W: bytes(reversed(range(256))) * 300,
     "sub-01/func/sub-01_task-rest_bold.nii.gz": b"not wanted",
@@ -72,7 +73,7 @@ def is_whole(out: Path, *paths: str) -> bool:
 
 def test_the_selection_and_what_describes_the_dataset_arrive_verified(server, out):
     done = fetch(out)
-    wanted = {DESCRIPTION, "README", T1W, T2W}
+    wanted = {DESCRIPTION, "README", "CHANGES", T1W, T2W}
     assert (set(done.files), done.failed, done.source) == (wanted, {}, SOURCE)
     root = out / "raw" / "ds000001" / "1.0.0"
     assert {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()} == wanted
@@ -123,12 +124,12 @@ def test_a_verified_description_survives_a_call_that_fails(server, out):
 
 
 def test_a_description_set_aside_by_a_killed_run_comes_back(server, out):
-    download_dataset(SOURCE, out, lambda _: [T1W], patience=HURRY)
+    fetch(out)
     raw(out, DESCRIPTION).rename(out / "downloads" / "ds000001_1.0.0.description")
     server.log.clear()
     assert fetch(out).failed == {}
     assert is_whole(out, DESCRIPTION)
-    assert not (out / "downloads" / "ds000001_1.0.0.description").exists()
+    assert server.ranges(DESCRIPTION) == []
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -163,7 +164,7 @@ def test_wrong_content_once_is_fetched_again(server, out):
 def test_wrong_content_that_stays_is_not_counted_and_is_fetched_afresh_later(server, out):
     server.fail(T1W, "wrong", times=FOR_EVER, methods=("GET",))
     done = fetch(out)
-    assert set(done.files) == {DESCRIPTION, "README", T2W}
+    assert set(done.files) == {DESCRIPTION, "README", "CHANGES", T2W}
     assert "MD5" in done.failed[T1W]
     assert not raw(out, T1W).exists()
     assert len(server.ranges(T1W)) == HURRY.wrong_contents * (HURRY.retries + 1)
@@ -195,7 +196,7 @@ def test_without_an_announced_checksum_the_size_decides_and_the_state_says_so(se
 def test_a_refusal_is_final_and_costs_only_its_file(server, out, method, code):
     server.fail(T1W, "status", code, times=FOR_EVER, methods=(method,))
     done = fetch(out)
-    assert set(done.files) == {DESCRIPTION, "README", T2W}
+    assert set(done.files) == {DESCRIPTION, "README", "CHANGES", T2W}
     assert list(done.failed) == [T1W]
     assert f"HTTP {code}" in done.failed[T1W]
     assert len([one for one in server.log if (one.method, one.path) == (method, T1W)]) == 1
@@ -238,6 +239,16 @@ def test_an_answer_slower_than_the_clients_five_seconds_is_asked_for_again(serve
     server.fail(T1W, "slow", 5.6, methods=("GET",))
     assert fetch(out).failed == {}
     assert len(server.ranges(T1W)) == 2
+
+
+def test_without_a_terminal_the_log_tells_how_far_it_is(server, out, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(download_rounds, "REPORT_EVERY_S", 0.1)
+    server.publish("ds000001", "1.0.0", {T1W: bytes(20_000_000)})
+    server.fail(T1W, "cut", 10_000_000, methods=("GET",))  # half a second passes until it goes on
+    assert fetch(out).failed == {}
+    assert "ds000001 1.0.0: fetching 1 files, 0.02 GB" in caplog.messages
+    assert "ds000001 1.0.0: 0.01 of 0.02 GB" in caplog.messages
 
 
 def test_waits_double_are_spread_and_bounded():
@@ -297,19 +308,32 @@ def test_one_run_at_a_time_downloads_a_version(server, out):
     assert fetch(out).failed == {}
 
 
+def put(out: Path, path: str, content: bytes) -> None:
+    raw(out, path).parent.mkdir(parents=True, exist_ok=True)
+    raw(out, path).write_bytes(content)
+
+
 def test_files_that_lie_there_are_adopted_or_resumed(server, out):
-    for path, content in ((T1W, FILES[T1W]), (T2W, FILES[T2W][:30_000]), ("README", b"about")):
-        raw(out, path).parent.mkdir(parents=True, exist_ok=True)
-        raw(out, path).write_bytes(content)
+    put(out, T1W, FILES[T1W])
+    put(out, T2W, FILES[T2W][:30_000])
+    put(out, DESCRIPTION, FILES[DESCRIPTION][:5])
     assert fetch(out).failed == {}
     assert (server.ranges(T1W), server.ranges(T2W)) == ([], ["bytes=30000-"])
-    assert is_whole(out, T1W, T2W)
+    assert is_whole(out, T1W, T2W, DESCRIPTION)
+    assert not list((out / "downloads").glob("*.description"))
+
+
+def test_a_whole_dataset_that_lies_there_is_adopted_without_the_client(server, out):
+    for path in (DESCRIPTION, "README", "CHANGES", T1W, T2W):
+        put(out, path, FILES[path])
+    assert fetch(out).failed == {}
+    assert server.count("POST", GRAPHQL) == 2  # its versions and the files of one
+    assert {one.method for one in server.log} == {"POST", "HEAD"}
 
 
 @pytest.mark.parametrize("change", [lambda b: b[::-1], lambda b: b + b"more"])
 def test_files_of_others_are_never_replaced(server, out, change):
-    raw(out, T1W).parent.mkdir(parents=True)
-    raw(out, T1W).write_bytes(change(FILES[T1W]))
+    put(out, T1W, change(FILES[T1W]))
     with pytest.raises(ValueError, match=f"{T1W} .*not fetched by this program. Move them away"):
         fetch(out)
     assert raw(out, T1W).read_bytes() == change(FILES[T1W])
@@ -339,8 +363,7 @@ def test_a_plan_writes_nothing_and_counts_what_is_lacking(server, out):
     sizes = {path: len(FILES[path]) for path in (T1W, T2W, "README", DESCRIPTION)}
     assert estimate(SOURCE, out, choose_images) == sum(sizes.values())
     assert not out.exists()
-    raw(out, T2W).parent.mkdir(parents=True)
-    raw(out, T2W).write_bytes(FILES[T2W][:1000])
+    put(out, T2W, FILES[T2W][:1000])
     plan = plan_download(SOURCE, out, choose_images)
     assert plan.missing_bytes == sum(sizes.values()) - 1000
     assert set(plan.paths) == set(FILES)

@@ -20,6 +20,8 @@ FILES = {
     "dataset_description.json": b'{"Name": "x"}',
     "sub-01/anat/sub-01_T1w.nii.gz": b"voxels",
     ODD: b"odd",
+    "T1w.json": b"{}",
+    "derivatives/T1w.json": b"{}",
     "sub-01/anat/sub-01_acq-a1b2xy_T1w.nii.gz": b"what a pattern would match",
     "derivatives/sub-01/anat/sub-01_T1w.nii.gz": b"derived",
     "sub-01/anat/sub 01 & co #1.json": b"{}",
@@ -138,20 +140,22 @@ def test_refusals_silence_and_missing_addresses_are_told_apart(server):
     server.fail("dataset_description.json", "status", 429, headers={"Retry-After": "3"})
     server.fail("sub-01/anat/sub-01_T1w.nii.gz", "status", 403)
     server.unlisted_urls = {ODD}
-    files = [*fetch_listing("ds000001", "1.0.0").files[:3]]
+    server.listed_sizes = {"T1w.json": None}
+    files = [*fetch_listing("ds000001", "1.0.0").files[:4]]
     with socket.create_server(("127.0.0.1", 0)) as unused:
         files.append(RemoteFile("silent", 1, f"http://127.0.0.1:{unused.getsockname()[1]}/x"))
-    busy, refused, unlisted, silent = announce(files).values()
+    busy, refused, unlisted, unsized, silent = announce(files).values()
     assert (busy.status, busy.retry_after_s) == (429, 3)
     assert not is_final(busy.status)
     assert (refused.status, is_final(refused.status)) == (403, True)
     assert "no address" in unlisted.reason
     assert is_final(unlisted.status)
+    assert unsized == unlisted
     assert (silent.status, is_final(silent.status)) == (0, False)
 
 
 def test_only_the_literal_paths_and_what_describes_the_dataset_are_fetched(server, tmp_path):
-    paths = {"sub-01/anat/sub-01_T1w.nii.gz", ODD, "sub-01/anat/sub 01 & co #1.json"}
+    paths = {"sub-01/anat/sub-01_T1w.nii.gz", ODD, "T1w.json", "sub-01/anat/sub 01 & co #1.json"}
     outcome = fetch(tmp_path / "raw", *paths)
     assert outcome == openneuro_client.CallOutcome({}, "")
     assert files_in(tmp_path / "raw") == paths | {"dataset_description.json"}
@@ -195,15 +199,22 @@ def test_the_mirror_is_never_asked(server, tmp_path, monkeypatch):
     assert "Size mismatch" in outcome.reasons["sub-01/anat/sub-01_T1w.nii.gz"]
 
 
-def test_where_it_is_not_installed_the_way_out_is_named(monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "way_out"),
+    [
+        (ModuleNotFoundError("none"), r'pip install -c constraints.txt "\.\[openneuro\]"'),
+        (PermissionError("/root/.config"), "Set XDG_CONFIG_HOME to a folder"),
+    ],
+)
+def test_where_it_cannot_be_imported_the_way_out_is_named(monkeypatch, error, way_out):
     real = builtins.__import__
 
     def refuse(name, *rest):
         if name.split(".")[0] in ("openneuro", "niquests"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+            raise error
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     for call in (lambda: fetch_listing("ds000001", None), lambda: announce([])):
-        with pytest.raises(ValueError, match=r'pip install -c constraints.txt "\.\[openneuro\]"'):
+        with pytest.raises(ValueError, match=way_out):
             call()

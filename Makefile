@@ -18,11 +18,14 @@ export OMP_WAIT_POLICY ?= PASSIVE
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 14
 
+# openneuro-py brings urllib3-future, whose wheel overwrites urllib3 for all packages; built so, it does not.
+KEEP_URLLIB3 = URLLIB3_NO_OVERRIDE=1 PIP_NO_BINARY=urllib3-future
+
 setup: $(READY)  ## make .venv from constraints.txt
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[dev]"
+	$(KEEP_URLLIB3) $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[dev]"
 	touch $@
 
 # Networks this small gain nothing from a second thread: two steps at a time use the cores better.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.openneuro_server import OpenNeuroServer, running_server
 
 PROJECT = Path(__file__).resolve().parents[1]
 collect_ignore = ["zoo"]  # in the Model Zoo's form; test_zoo.py runs it as the Zoo does
@@ -18,6 +21,24 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real scans at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def openneuro_trees(shared_data: Path) -> Path:
+    """Published file lists of OpenNeuro; tests that need them are skipped where they are absent."""
+    folder = shared_data.parent / "openneuro_trees"
+    if not folder.is_dir():
+        pytest.skip(f"no file lists at {folder}")
+    return folder
+
+
+@pytest.fixture
+def openneuro_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenNeuroServer]:
+    """A server in OpenNeuro's place, for this process and those that it starts."""
+    with running_server() as server:
+        for name, value in server.environment(tmp_path / "config").items():
+            monkeypatch.setenv(name, value)
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import fire
 
 from data_prep.build_commands import bids, group, phantom
 from data_prep.command_line import COMPLETE, FAILED, Command, check_options
+from data_prep.openneuro_command import openneuro
 from data_prep.register import register_files
 from data_prep.report import write_report
 from data_prep.stages import DEFAULT_BUNDLE
@@ -82,6 +83,7 @@ def verify(out: str) -> Command:
 
 
 COMMANDS: dict[str, Callable[..., Command]] = {
+    "openneuro": openneuro,
     "bids": bids,
     "phantom": phantom,
     "group": group,

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,7 +16,7 @@ from data_prep.executor import Workers, run_for_each
 from data_prep.job_array import JobShard, select_shard
 from data_prep.output_folder import check_output, lock_output
 from data_prep.session_records import SessionTask, leave_out, name_session
-from data_prep.shipped_masks import find_shipped_mask
+from data_prep.shipped_masks import find_shipped_mask, uses_masks
 from data_prep.source_records import PlannedDataset, save_source
 from data_prep.splits import read_groups
 from data_prep.stages import load_stages
@@ -25,8 +26,20 @@ from data_prep.worker_check import describe_problem, describe_software
 
 logger = logging.getLogger(__name__)
 
-# Fetches what tasks need, and gives back those that can be worked on.
-Fetch = Callable[[Sequence[SessionTask]], Sequence[SessionTask]]
+
+class Supply:
+    """Where the files of sessions come from: these are there already, and stay."""
+
+    def fetch(self, tasks: Sequence[SessionTask]) -> tuple[Sequence[SessionTask], int]:
+        """Bring what the sessions of one dataset need.
+
+        Returns:
+            Those that can be worked on, and how many images of the others were left out.
+        """
+        return tasks, 0
+
+    def release(self, tasks: Sequence[SessionTask]) -> None:
+        """Called once the sessions of a dataset were worked on."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +77,7 @@ def build_dataset(
     plan: Callable[[], Sequence[PlannedDataset]],
     options: BuildOptions,
     *,
-    fetch: Fetch = list,
+    supply: Supply | None = None,
 ) -> Outcome:
     """Build or extend a slice dataset; run again, it goes on where it was stopped.
 
@@ -72,7 +85,8 @@ def build_dataset(
         output_dir: folder of the slice dataset, new or made by an earlier run.
         plan: indexes the inputs, once the folder is locked.
         options: how to build.
-        fetch: brings the files of the sessions that need work.
+        supply: brings the files of the sessions that need work, one dataset after the other;
+            None where all are there.
 
     Raises:
         FileNotFoundError, ValueError: an input that cannot be used at all, or an output folder
@@ -87,8 +101,9 @@ def build_dataset(
         for dataset in datasets:
             save_source(output_dir, dataset, groups, split_by_site=options.split_by_site)
         tasks = [task for each in datasets for task in make_tasks(output_dir, each, options)]
-        fetched = fetch(select_shard(tasks, options.shard))
-        left_out = prepare_all(output_dir.resolve(), fetched, options)
+        left_out = 0
+        for batch in select_batches(select_shard(tasks, options.shard), supply):
+            left_out += prepare_batch(output_dir.resolve(), batch, options, supply or Supply())
         if options.shard is not None:
             return Outcome(left_out, has_tables=False)
         return Outcome(write_group(output_dir, section), has_tables=True)
@@ -114,12 +129,34 @@ def build_group(output_dir: Path, bundle: Path, *, partial_dataset: bool) -> Out
         return Outcome(write_group(output_dir, section), has_tables=True)
 
 
+def select_batches(
+    tasks: Sequence[SessionTask], supply: Supply | None
+) -> Iterator[list[SessionTask]]:
+    """The sessions of one dataset after the other where they must be fetched, else all at once."""
+    if supply is None:
+        yield list(tasks)
+        return
+    for _, batch in groupby(tasks, key=lambda task: task.session.dataset):
+        yield list(batch)
+
+
+def prepare_batch(
+    folder: Path, tasks: Sequence[SessionTask], options: BuildOptions, supply: Supply
+) -> int:
+    """Fetch, prepare and release some sessions; returns how many images were left out."""
+    ready, left_out = supply.fetch(tasks)
+    left_out += prepare_all(folder, ready, options)
+    supply.release(ready)
+    return left_out
+
+
 def make_tasks(
     output_dir: Path, dataset: PlannedDataset, options: BuildOptions
 ) -> Iterator[SessionTask]:
     """One task a session, in the order of the index."""
+    masks = dataset.masks if uses_masks(options.bundle, dataset.brain_extraction) else ()
     for session in dataset.sessions:
-        mask = find_shipped_mask(dataset.masks, session)
+        mask = find_shipped_mask(masks, session)
         yield SessionTask(
             session,
             output_dir.resolve(),

@@ -77,13 +77,15 @@ def bids(
             split_list(participant_label) or None,
         )
         set_weights(hdbet_weights)
-        options = BuildOptions(
-            bundle=Path(bundle),
-            workers=Workers(workers or count_cores(), float(memory_gb), scheduler),
-            shard=parse_shard(shard),
-            write_volumes=read_switch(write_volumes, option="write_volumes"),
-            groups=Path(groups) if groups else None,
-            split_by_site=read_split_by(split_by),
+        options = read_build_options(
+            bundle=bundle,
+            workers=workers,
+            memory_gb=memory_gb,
+            scheduler=scheduler,
+            shard=shard,
+            write_volumes=write_volumes,
+            groups=groups,
+            split_by=split_by,
         )
         return report_outcome(out, build_from_bids(Path(out), wanted, options))
 
@@ -140,6 +142,28 @@ def group(out: str, *, partial: Any = False, bundle: str = str(DEFAULT_BUNDLE)) 
 def read_dataset_options(brain_extraction: Any, hold_out: Any, sites: Any) -> DatasetOptions:
     """The options that name single datasets."""
     return DatasetOptions(split_pairs(brain_extraction), split_list(hold_out), split_pairs(sites))
+
+
+def read_build_options(
+    *,
+    bundle: str,
+    workers: int,
+    memory_gb: float,
+    scheduler: str,
+    shard: str,
+    write_volumes: Any,
+    groups: str,
+    split_by: str,
+) -> BuildOptions:
+    """What `bids` and `openneuro` have in common; ValueError for what cannot be meant."""
+    return BuildOptions(
+        bundle=Path(bundle),
+        workers=Workers(workers or count_cores(), float(memory_gb), scheduler),
+        shard=parse_shard(str(shard)),
+        write_volumes=read_switch(write_volumes, option="write_volumes"),
+        groups=Path(groups) if groups else None,
+        split_by_site=read_split_by(split_by),
+    )
 
 
 def read_split_by(value: str) -> bool:

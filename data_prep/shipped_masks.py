@@ -16,12 +16,18 @@ from data_prep.stages import Stages, load_stages
 # The method that takes nothing else; `auto` takes such a mask first, where it fits.
 SHIPPED = "derivatives"
 ENDINGS = (".nii", ".nii.gz")
+MASK_NAME = "_desc-brain_mask.nii"
 
 
 def list_shipped_masks(folder: Path) -> list[str]:
     """Paths of the masks below a dataset's ``derivatives``, relative to the dataset."""
-    found = folder.glob("derivatives/**/anat/*_desc-brain_mask.nii*")
+    found = folder.glob(f"derivatives/**/anat/*{MASK_NAME}*")
     return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def list_mask_paths(paths: Iterable[str]) -> list[str]:
+    """The same among the paths of a listing."""
+    return [path for path in paths if path.startswith("derivatives/") and MASK_NAME in path]
 
 
 def find_shipped_mask(paths: Iterable[str], session: ScanSession) -> str | None:
@@ -50,6 +56,11 @@ def _is_mask_of(path: str, wanted: dict[str, str], place: tuple[str, ...]) -> bo
     kept = {key: value for key, value in wanted.items() if key not in ("suffix", "ext")}
     entities.pop("ext", None)
     return entities == kept
+
+
+def uses_masks(bundle: Path, method: str | None) -> bool:
+    """Whether a brain extraction looks at the masks that a dataset ships."""
+    return method == SHIPPED or load_stages(bundle, method).brain_extraction == "auto"
 
 
 def describe_method(task: SessionTask) -> str:

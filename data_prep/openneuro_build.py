@@ -1,0 +1,112 @@
+"""Builds a slice dataset from OpenNeuro: plan from the listings, fetch, prepare, clean up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from data_prep.bids import Exclusion
+from data_prep.build import BuildOptions, Outcome, Supply, build_dataset
+from data_prep.download import download_dataset
+from data_prep.download_state import load_state
+from data_prep.openneuro_inputs import OpenNeuroInputs, plan_openneuro
+from data_prep.session_records import SessionTask, compute_key, is_done, leave_out, list_images
+from data_prep.shipped_masks import describe_method
+from data_prep.sources import Source
+from data_prep.stages import load_stages
+from data_prep.store import RAW
+
+NOT_FETCHED = "another scan of this session could not be fetched"
+
+
+def build_from_openneuro(
+    output_dir: Path, inputs: OpenNeuroInputs, options: BuildOptions, *, clean: bool
+) -> Outcome:
+    """Build or extend a slice dataset from OpenNeuro; see ``build_dataset``.
+
+    Args:
+        output_dir: of the slice dataset; scans go to ``raw`` in it.
+        inputs: datasets and subjects.
+        options: how to build.
+        clean: whether the scans of a dataset are removed once its sessions are done.
+    """
+    output_dir = output_dir.resolve()
+    plan = partial(plan_openneuro, output_dir, inputs, options.bundle, describe=True)
+    supply = OpenNeuroSupply(output_dir, {s.accession: s for s in inputs.sources}, clean)
+    return build_dataset(output_dir, plan, options, supply=supply)
+
+
+@dataclass(frozen=True)
+class OpenNeuroSupply(Supply):
+    """Fetches the scans of sessions, and removes them afterwards where that was asked for."""
+
+    output_dir: Path
+    sources: Mapping[str, Source]
+    clean: bool
+
+    def fetch(self, tasks: Sequence[SessionTask]) -> tuple[list[SessionTask], int]:
+        """Fetch what the unfinished sessions of one dataset need; leave out what cannot be had."""
+        vouched = self.add_checksums(tasks)
+        waiting = [task for task in vouched if not is_finished(task)]
+        if not waiting:
+            return vouched, 0
+        root = self.find_root(waiting[0])
+        wanted = [str(path.relative_to(root)) for task in waiting for path in list_files(task)]
+        source = self.sources[tasks[0].session.dataset]
+        failed = download_dataset(source, self.output_dir, lambda paths: wanted).failed
+        reasons = {root / path: reason for path, reason in failed.items()}
+        lost = [task for task in waiting if any(path in reasons for path in list_files(task))]
+        left_out = sum(len(leave_out_lost(task, reasons)) for task in lost)
+        return self.add_checksums([task for task in vouched if task not in lost]), left_out
+
+    def release(self, tasks: Sequence[SessionTask]) -> None:
+        """Remove the scans of finished sessions: only files that were fetched and verified."""
+        for task in tasks if self.clean else ():
+            if is_finished(task):
+                for path in task.checksums:
+                    path.unlink(missing_ok=True)
+
+    def find_root(self, task: SessionTask) -> Path:
+        """Folder of the version that a session belongs to."""
+        dataset = self.output_dir / RAW / task.session.dataset
+        version = next(list_files(task)).relative_to(dataset).parts[0]
+        return dataset / version
+
+    def add_checksums(self, tasks: Sequence[SessionTask]) -> list[SessionTask]:
+        """The same sessions with the sha256 of what was verified of them."""
+        if not tasks:
+            return []
+        root = self.find_root(tasks[0])
+        state = load_state(self.output_dir, root.parent.name, root.name)
+        known = {root / path: each.sha256 for path, each in state.verified.items()} if state else {}
+        return [
+            replace(task, checksums={p: known[p] for p in list_files(task) if p in known})
+            for task in tasks
+        ]
+
+
+def list_files(task: SessionTask) -> Iterator[Path]:
+    """The scans of a session, and its mask where the dataset ships one."""
+    yield from list_images(task.session)
+    if task.shipped_mask is not None:
+        yield task.shipped_mask
+
+
+def is_finished(task: SessionTask) -> bool:
+    """Whether a session was done before with the scans that it has now, or had."""
+    try:
+        section = load_stages(task.bundle).section
+        key, _ = compute_key(task, section=section, method=describe_method(task))
+    except (OSError, ValueError):
+        return False
+    return is_done(task, key)
+
+
+def leave_out_lost(task: SessionTask, reasons: Mapping[Path, str]) -> list[Exclusion]:
+    """Record a session of which a scan could not be fetched; a later run tries again."""
+    own = {
+        path.name: f"not fetched: {reasons[path]}" for path in list_files(task) if path in reasons
+    }
+    return leave_out(task, NOT_FETCHED, own)

@@ -131,7 +131,8 @@ def download_dataset(
     state, is_fresh = _find_state(source, folder, patience)
     plan = _make_plan(source, state, select)
     if plan.missing:
-        with locked(folder, state.listing.accession, state.listing.version):
+        name = (state.listing.accession, state.listing.version)
+        with locked(folder, *name, wait_s=patience.lock_wait_s):
             # The addresses in a listing of an earlier day may lead nowhere.
             listing = None if is_fresh else _fetch_listing_patiently(plan.source, folder, patience)
             return _download(plan.source, folder, listing or state.listing, select, patience)

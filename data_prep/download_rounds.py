@@ -37,6 +37,7 @@ class Patience:
         retries: of one file within a round.
         wrong_contents: rounds that may end with a wrong checksum for the same file.
         connections: files at a time.
+        lock_wait_s: for another run that downloads the same version into the same folder.
     """
 
     rounds: int = 7
@@ -45,6 +46,7 @@ class Patience:
     retries: int = 3
     wrong_contents: int = 2
     connections: int = 5
+    lock_wait_s: float = 0.0
 
 
 @dataclass(frozen=True)

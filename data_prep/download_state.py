@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from data_prep.openneuro_answers import Listing, RemoteFile
-from data_prep.store import read_json, write_json
+from data_prep.store import DOWNLOADS, RAW, read_json, write_json
 
-RAW, DOWNLOADS = Path("raw"), Path("downloads")
 BLOCK_BYTES = 1 << 20
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,17 +125,28 @@ def save_state(state: DownloadState) -> None:
 
 
 @contextmanager
-def locked(folder: Path, accession: str, version: str) -> Iterator[None]:
+def locked(folder: Path, accession: str, version: str, *, wait_s: float = 0.0) -> Iterator[None]:
     """Keep other runs from downloading the same version into the same folder.
 
+    Args:
+        folder: the output folder.
+        accession: dataset.
+        version: of it.
+        wait_s: how long to wait for another run.
+
     Raises:
-        ValueError: another run does.
+        ValueError: another run does, even after that time.
     """
     path = state_file(folder, accession, version, ".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, timeout=0)
+    lock = FileLock(path)
     try:
-        lock.acquire()
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+        if not lock.is_locked and wait_s > 0:
+            logger.info("%s %s: waiting for another run that downloads it", accession, version)
+        if not lock.is_locked:
+            lock.acquire(timeout=wait_s)
     except Timeout as error:
         raise ValueError(
             f"{accession} {version}: another run is downloading it into {folder}. Wait for it."

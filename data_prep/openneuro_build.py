@@ -10,6 +10,7 @@ from pathlib import Path
 from data_prep.bids import Exclusion
 from data_prep.build import BuildOptions, Outcome, Supply, build_dataset
 from data_prep.download import download_dataset
+from data_prep.download_rounds import Patience
 from data_prep.download_state import load_state
 from data_prep.openneuro_inputs import OpenNeuroInputs, plan_openneuro
 from data_prep.session_records import SessionTask, compute_key, is_done, leave_out, list_images
@@ -18,11 +19,34 @@ from data_prep.sources import Source
 from data_prep.stages import load_stages
 from data_prep.store import RAW
 
+# Jobs of an array fetch one after the other.
+SHARED_PATIENCE = Patience(lock_wait_s=24 * 3600.0)
 NOT_FETCHED = "another scan of this session could not be fetched"
 
 
+UNANNOUNCED = (
+    "OpenNeuro announces no checksum for it, so it could not be verified; "
+    "--accept_unverified true takes it by its size"
+)
+
+
+@dataclass(frozen=True)
+class FetchRules:
+    """How scans are fetched.
+
+    Attributes:
+        clean: whether the scans of a dataset are removed once its sessions are done.
+        accept_unverified: whether a scan without an announced checksum is taken by its size.
+        patience: how long to try.
+    """
+
+    clean: bool = False
+    accept_unverified: bool = False
+    patience: Patience = SHARED_PATIENCE
+
+
 def build_from_openneuro(
-    output_dir: Path, inputs: OpenNeuroInputs, options: BuildOptions, *, clean: bool
+    output_dir: Path, inputs: OpenNeuroInputs, options: BuildOptions, rules: FetchRules
 ) -> Outcome:
     """Build or extend a slice dataset from OpenNeuro; see ``build_dataset``.
 
@@ -30,11 +54,11 @@ def build_from_openneuro(
         output_dir: of the slice dataset; scans go to ``raw`` in it.
         inputs: datasets and subjects.
         options: how to build.
-        clean: whether the scans of a dataset are removed once its sessions are done.
+        rules: how to fetch, and what becomes of scans.
     """
     output_dir = output_dir.resolve()
-    plan = partial(plan_openneuro, output_dir, inputs, options.bundle, describe=True)
-    supply = OpenNeuroSupply(output_dir, {s.accession: s for s in inputs.sources}, clean)
+    plan = partial(plan_openneuro, output_dir, inputs, options.bundle, patience=rules.patience)
+    supply = OpenNeuroSupply(output_dir, {s.accession: s for s in inputs.sources}, rules)
     return build_dataset(output_dir, plan, options, supply=supply)
 
 
@@ -44,7 +68,7 @@ class OpenNeuroSupply(Supply):
 
     output_dir: Path
     sources: Mapping[str, Source]
-    clean: bool
+    rules: FetchRules
 
     def fetch(self, tasks: Sequence[SessionTask]) -> tuple[list[SessionTask], int]:
         """Fetch what the unfinished sessions of one dataset need; leave out what cannot be had."""
@@ -55,7 +79,10 @@ class OpenNeuroSupply(Supply):
         root = self.find_root(waiting[0])
         wanted = [str(path.relative_to(root)) for task in waiting for path in list_files(task)]
         source = self.sources[tasks[0].session.dataset]
-        failed = download_dataset(source, self.output_dir, lambda paths: wanted).failed
+        found = download_dataset(
+            source, self.output_dir, lambda paths: wanted, patience=self.rules.patience
+        )
+        failed = {**dict.fromkeys(self.list_unannounced(root), UNANNOUNCED), **found.failed}
         reasons = {root / path: reason for path, reason in failed.items()}
         lost = [task for task in waiting if any(path in reasons for path in list_files(task))]
         left_out = sum(len(leave_out_lost(task, reasons)) for task in lost)
@@ -63,10 +90,17 @@ class OpenNeuroSupply(Supply):
 
     def release(self, tasks: Sequence[SessionTask]) -> None:
         """Remove the scans of finished sessions: only files that were fetched and verified."""
-        for task in tasks if self.clean else ():
+        for task in tasks if self.rules.clean else ():
             if is_finished(task):
                 for path in task.checksums:
                     path.unlink(missing_ok=True)
+
+    def list_unannounced(self, root: Path) -> list[str]:
+        """Files of which only the size could be compared, where that is not enough."""
+        state = load_state(self.output_dir, root.parent.name, root.name)
+        if state is None or self.rules.accept_unverified:
+            return []
+        return [path for path, known in state.verified.items() if not known.announced]
 
     def find_root(self, task: SessionTask) -> Path:
         """Folder of the version that a session belongs to."""
@@ -98,7 +132,7 @@ def is_finished(task: SessionTask) -> bool:
     """Whether a session was done before with the scans that it has now, or had."""
     try:
         section = load_stages(task.bundle).section
-        key, _ = compute_key(task, section=section, method=describe_method(task))
+        key, _ = compute_key(task, section=section, method=describe_method(task), reread=False)
     except (OSError, ValueError):
         return False
     return is_done(task, key)

@@ -12,7 +12,7 @@ from data_prep.build_commands import (
     set_weights,
 )
 from data_prep.command_line import COMPLETE, Command, read_switch, split_list
-from data_prep.openneuro_build import build_from_openneuro
+from data_prep.openneuro_build import FetchRules, build_from_openneuro
 from data_prep.openneuro_estimate import estimate_build, format_estimates
 from data_prep.openneuro_inputs import OpenNeuroInputs
 from data_prep.sources import KNOWN_SOURCES, parse_sources
@@ -27,6 +27,7 @@ def openneuro(
     max_subjects: int = 0,
     dry_run: Any = False,
     clean: Any = False,
+    accept_unverified: Any = False,
     brain_extraction: Any = "",
     hold_out: Any = "",
     groups: str = "",
@@ -54,6 +55,7 @@ def openneuro(
         max_subjects: of each dataset; 0 for all.
         dry_run: only say what would be fetched, how many GB, and how long it would take.
         clean: remove scans once their dataset is done; nothing else is ever removed.
+        accept_unverified: take scans for which OpenNeuro announces no checksum by their size.
         brain_extraction: method per dataset, as ds003745=derivatives,ds002330=hd-bet; one of
             auto, hd-bet, deepbet, derivatives (masks that the dataset ships), none.
         hold_out: datasets kept for an external test.
@@ -88,11 +90,14 @@ def openneuro(
         )
         set_weights(hdbet_weights)
         if read_switch(dry_run, option="dry_run"):
-            estimates = estimate_build(Path(out), wanted, options.bundle)
+            estimates = estimate_build(Path(out).resolve(), wanted, options)
             print(format_estimates(estimates, options.workers.count))
             return COMPLETE
-        remove = read_switch(clean, option="clean")
-        return report_outcome(out, build_from_openneuro(Path(out), wanted, options, clean=remove))
+        rules = FetchRules(
+            read_switch(clean, option="clean"),
+            read_switch(accept_unverified, option="accept_unverified"),
+        )
+        return report_outcome(out, build_from_openneuro(Path(out), wanted, options, rules))
 
     return Command(run)
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep.build import BuildOptions, make_tasks
 from data_prep.download import plan_download
+from data_prep.job_array import select_shard
+from data_prep.openneuro_build import FetchRules, OpenNeuroSupply, is_finished, list_files
 from data_prep.openneuro_inputs import OpenNeuroInputs, plan_openneuro
-from data_prep.session_records import list_images
-from data_prep.shipped_masks import find_shipped_mask, uses_masks
 from data_prep.source_records import PlannedDataset
 
 # What a home or a university gets of OpenNeuro's store in practice differs by ten times.
@@ -26,8 +27,8 @@ class Estimate:
 
     Attributes:
         dataset: name and version.
-        subjects: with at least one image.
-        sessions: with at least one image.
+        subjects: of these sessions.
+        sessions: that are not done yet.
         pairs: sessions with T1w and T2w.
         missing_files: to fetch.
         missing_gb: to fetch, in 10^9 bytes.
@@ -41,35 +42,32 @@ class Estimate:
     missing_gb: float
 
 
-def estimate_build(output_dir: Path, inputs: OpenNeuroInputs, bundle: Path) -> list[Estimate]:
-    """Say for each dataset what is to be fetched; errors are those of ``plan_openneuro``."""
-    planned = plan_openneuro(output_dir, inputs, bundle, describe=False)
-    by_name = {dataset.name: dataset for dataset in planned}
-    return [
-        estimate_dataset(output_dir, by_name[source.accession], inputs, bundle)
-        for source in inputs.sources
-        if source.accession in by_name
-    ]
+def estimate_build(
+    output_dir: Path, inputs: OpenNeuroInputs, options: BuildOptions
+) -> list[Estimate]:
+    """Say for each dataset what is still to be done; errors are those of ``plan_openneuro``."""
+    sources = {source.accession: source for source in inputs.sources}
+    supply = OpenNeuroSupply(output_dir, sources, FetchRules())
+    planned = plan_openneuro(output_dir, inputs, options.bundle, patience=None)
+    return [estimate_dataset(dataset, supply, options) for dataset in planned]
 
 
 def estimate_dataset(
-    output_dir: Path, dataset: PlannedDataset, inputs: OpenNeuroInputs, bundle: Path
+    dataset: PlannedDataset, supply: OpenNeuroSupply, options: BuildOptions
 ) -> Estimate:
-    """Count the sessions of one dataset, and what is missing of their files."""
-    masks = dataset.masks if uses_masks(bundle, dataset.brain_extraction) else ()
+    """Count the sessions of one dataset that are not done, and what is missing of their files."""
+    tasks = select_shard(list(make_tasks(supply.output_dir, dataset, options)), options.shard)
+    waiting = [task for task in supply.add_checksums(tasks) if not is_finished(task)]
     wanted = [
-        str(path.relative_to(dataset.folder))
-        for session in dataset.sessions
-        for path in list_images(session)
+        str(path.relative_to(dataset.folder)) for task in waiting for path in list_files(task)
     ]
-    wanted += filter(None, (find_shipped_mask(masks, session) for session in dataset.sessions))
-    (source,) = (each for each in inputs.sources if each.accession == dataset.name)
-    plan = plan_download(source, output_dir, lambda paths: wanted)
+    plan = plan_download(supply.sources[dataset.name], supply.output_dir, lambda paths: wanted)
+    sessions = [task.session for task in waiting]
     return Estimate(
         dataset=f"{dataset.name} {dataset.folder.name}",
-        subjects=len({session.subject for session in dataset.sessions}),
-        sessions=len(dataset.sessions),
-        pairs=sum(bool(session.t1w and session.t2w) for session in dataset.sessions),
+        subjects=len({session.subject for session in sessions}),
+        sessions=len(sessions),
+        pairs=sum(bool(session.t1w and session.t2w) for session in sessions),
         missing_files=len(plan.missing),
         missing_gb=plan.missing_bytes / 1e9,
     )

@@ -10,6 +10,7 @@ from data_prep.bids import index_listing
 from data_prep.dataset_description import read_dataset_description
 from data_prep.dataset_options import DatasetOptions
 from data_prep.download import Plan, download_dataset, plan_download
+from data_prep.download_rounds import Patience
 from data_prep.shipped_masks import list_mask_paths
 from data_prep.source_records import PlannedDataset
 from data_prep.sources import Source
@@ -34,7 +35,7 @@ class OpenNeuroInputs:
 
 
 def plan_openneuro(
-    output_dir: Path, inputs: OpenNeuroInputs, bundle: Path, *, describe: bool
+    output_dir: Path, inputs: OpenNeuroInputs, bundle: Path, *, patience: Patience | None
 ) -> list[PlannedDataset]:
     """Index the listings of all datasets.
 
@@ -42,7 +43,8 @@ def plan_openneuro(
         output_dir: of the slice dataset.
         inputs: what is wanted.
         bundle: whose brain extraction is used.
-        describe: whether to fetch the small files in which a dataset describes itself.
+        patience: with which to fetch the small files in which a dataset describes itself; None
+            fetches nothing but the listings.
 
     Raises:
         ValueError: no such dataset, version or subject; OpenNeuro does not answer.
@@ -53,7 +55,7 @@ def plan_openneuro(
     chosen = {plan.source.accession: choose_subjects(plan, inputs) for plan in plans}
     check_subjects(inputs, plans)
     return [
-        plan_listing(output_dir, plan, chosen[plan.source.accession], inputs, describe=describe)
+        plan_listing(output_dir, plan, chosen[plan.source.accession], inputs, patience=patience)
         for plan in plans
         if chosen[plan.source.accession]
     ]
@@ -108,15 +110,15 @@ def plan_listing(
     subjects: Sequence[str],
     inputs: OpenNeuroInputs,
     *,
-    describe: bool,
+    patience: Patience | None,
 ) -> PlannedDataset:
     """Index the listing of one dataset."""
     source, options = plan.source, inputs.options
     sessions, passed_over = index_listing(
         plan.paths, plan.root, dataset=source.accession, participant_label=subjects
     )
-    if describe:
-        download_dataset(source, output_dir, select_nothing)
+    if patience is not None:
+        download_dataset(source, output_dir, select_nothing, patience=patience)
     return PlannedDataset(
         name=source.accession,
         folder=plan.root,

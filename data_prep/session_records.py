@@ -61,13 +61,16 @@ def record_path(output_dir: Path, session: ScanSession) -> Path:
     return output_dir / SESSIONS / session.dataset / f"{name_session(session)}.json"
 
 
-def compute_key(task: SessionTask, *, section: Any, method: str) -> tuple[str, dict[str, str]]:
+def compute_key(
+    task: SessionTask, *, section: Any, method: str, reread: bool = True
+) -> tuple[str, dict[str, str]]:
     """Hash of everything that the shards depend on, and the sha256 of each input.
 
     Args:
         task: the session.
         section: of the preprocessing.
         method: what the brain extraction that was asked for means here and now.
+        reread: whether files are read again whose checksum was verified before.
 
     Raises:
         FileNotFoundError: an input is not there, and its checksum is not known either.
@@ -77,7 +80,7 @@ def compute_key(task: SessionTask, *, section: Any, method: str) -> tuple[str, d
     files = {"T1w": session.t1w, "T2w": session.t2w, "dseg": task.truth}
     files["mask"] = task.shipped_mask
     inputs = {
-        name: compute_checksum(path, task.checksums.get(path))
+        name: compute_checksum(path, task.checksums.get(path), reread=reread)
         for name, path in files.items()
         if path is not None
     }
@@ -92,9 +95,9 @@ def compute_key(task: SessionTask, *, section: Any, method: str) -> tuple[str, d
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(), inputs
 
 
-def compute_checksum(path: Path, verified: str | None) -> str:
+def compute_checksum(path: Path, verified: str | None, *, reread: bool) -> str:
     """The sha256 of a file, or the verified one of a file that was removed since."""
-    if verified is not None and not path.exists():
+    if verified is not None and not (reread and path.exists()):
         return verified
     found = compute_sha256(path)
     if verified not in (None, found):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+BUNDLE = Path(__file__).resolve().parents[1] / "bundle"
 SHAPE = (52, 62, 44)
 SPACING_MM = 3.0
 
@@ -38,6 +43,20 @@ def save_head(root: Path, subject: str, contrast: str, seed: int, session: str =
     path = folder / f"{name}.nii.gz"
     nib.save(make_head(seed, contrast), path)
     return path
+
+
+@cache
+def make_quick_bundle() -> Path:
+    """The bundle without N4, which takes more than half of the time of a small head."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    shutil.copytree(BUNDLE / "configs", folder / "configs")
+    (folder / "scripts").symlink_to(BUNDLE / "scripts")
+    config = folder / "configs" / "inference.json"
+    text = config.read_text()
+    assert text.count('"bias_correction": true') == 1
+    config.write_text(text.replace('"bias_correction": true', '"bias_correction": false'))
+    return folder
 
 
 def save_dataset(root: Path, *, pairs: int = 0, t1w_only: int = 0, t2w_only: int = 0) -> Path:

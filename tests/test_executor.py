@@ -23,11 +23,10 @@ from data_prep.bids_inputs import BidsInputs, build_from_bids
 from data_prep.build import BuildOptions
 from data_prep.dataset_options import DatasetOptions
 from data_prep.executor import Workers, run_for_each
-from data_prep.stages import DEFAULT_BUNDLE
 from data_prep.worker_check import describe_problem, describe_software
 from data_prep.worker_threads import count_cores
 from tests.slice_dataset_files import read_files
-from tests.small_heads import save_dataset
+from tests.small_heads import make_quick_bundle, save_dataset
 
 
 def is_fit() -> str:
@@ -161,7 +160,7 @@ def wait_for(what: Any, seconds: float = 60) -> None:
 
 def build(out: Path, folder: Path, workers: Workers) -> None:
     inputs = BidsInputs({"heads": folder}, DatasetOptions({"heads": "none"}, (), {}))
-    assert build_from_bids(out, inputs, BuildOptions(DEFAULT_BUNDLE, workers)).left_out == 0
+    assert build_from_bids(out, inputs, BuildOptions(make_quick_bundle(), workers)).left_out == 0
 
 
 def kill_after_the_first(process: subprocess.Popen[bytes], out: Path) -> None:

@@ -14,15 +14,14 @@ from data_prep.dataset_options import DatasetOptions
 from data_prep.executor import Workers
 from data_prep.job_array import JobShard, parse_shard, select_shard
 from data_prep.output_folder import lock_output
-from data_prep.stages import DEFAULT_BUNDLE
 from tests.slice_dataset_files import read_files
-from tests.small_heads import save_dataset
+from tests.small_heads import make_quick_bundle, save_dataset
 
 
 def build(out: Path, folder: Path, shard: str = "", **options) -> Outcome:
     inputs = BidsInputs({"heads": folder}, DatasetOptions({"heads": "none"}, [], {}))
     return build_from_bids(
-        out, inputs, BuildOptions(DEFAULT_BUNDLE, Workers(1), parse_shard(shard), **options)
+        out, inputs, BuildOptions(make_quick_bundle(), Workers(1), parse_shard(shard), **options)
     )
 
 
@@ -50,17 +49,19 @@ def test_shards_in_any_order_and_a_group_step_make_the_bytes_of_one_run(heads, t
     assert not build(out, heads, "2/2").has_tables
     assert not (out / "dataset.json").exists()
     with pytest.raises(ValueError, match="2 sessions are not prepared yet, heads/sub-01 among"):
-        build_group(out, DEFAULT_BUNDLE, partial_dataset=False)
-    build_group(out, DEFAULT_BUNDLE, partial_dataset=True)
+        build_group(out, make_quick_bundle(), partial_dataset=False)
+    build_group(out, make_quick_bundle(), partial_dataset=True)
     assert pd.read_csv(out / "subjects.tsv", sep="\t")["subject_id"].tolist() == ["heads_sub-02"]
     build(out, heads, "1/2")
-    assert build_group(out, DEFAULT_BUNDLE, partial_dataset=False) == Outcome(0, has_tables=True)
+    assert build_group(out, make_quick_bundle(), partial_dataset=False) == Outcome(
+        0, has_tables=True
+    )
     assert read_files(out) == read_files(tmp_path / "whole")
 
 
 def test_the_group_step_needs_a_dataset(tmp_path):
     with pytest.raises(ValueError, match="Run the jobs of the array first"):
-        build_group(tmp_path / "absent", DEFAULT_BUNDLE, partial_dataset=False)
+        build_group(tmp_path / "absent", make_quick_bundle(), partial_dataset=False)
 
 
 def test_jobs_of_an_array_write_beside_each_other_but_not_beside_a_whole_run(tmp_path, monkeypatch):

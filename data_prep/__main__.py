@@ -11,6 +11,7 @@ import fire
 
 from data_prep.build_commands import bids, group, phantom
 from data_prep.command_line import COMPLETE, FAILED, Command, check_options
+from data_prep.download import verify_downloads
 from data_prep.openneuro_command import openneuro
 from data_prep.register import register_files
 from data_prep.report import write_report
@@ -68,12 +69,15 @@ def report(out: str) -> Command:
 def verify(out: str) -> Command:
     """Check every file of a slice dataset and name what is wrong; exit code 1 if anything is.
 
+    Scans in OUT/raw are compared with their checksums too; what has changed is fetched anew by the
+    next build.
+
     Args:
         out: folder of the slice dataset.
     """
 
     def run() -> int:
-        problems = verify_dataset(Path(out))
+        problems = [*verify_dataset(Path(out)), *verify_downloads(Path(out))]
         for problem in problems:
             print(problem)
         print(f"{out}: {len(problems)} problems" if problems else f"{out}: no problem found")

@@ -29,6 +29,7 @@ from data_prep.downloaded_files import restore_description
 from data_prep.openneuro_answers import Listing, RemoteFile, UnreachableError
 from data_prep.openneuro_client import fetch_listing
 from data_prep.sources import Source, with_version
+from data_prep.store import DOWNLOADS
 
 ESSENTIAL = (
     "dataset_description.json",
@@ -156,7 +157,9 @@ def _download(
 
 
 def verify_raw(folder: Path, accession: str, version: str) -> dict[str, str]:
-    """Read all verified files again; those that have changed count as missing from now on.
+    """Read the verified files again; those that have changed count as missing from now on.
+
+    Files that are not there any more are no matter: scans may be removed once they were used.
 
     Returns:
         What is wrong, by path.
@@ -171,14 +174,23 @@ def verify_raw(folder: Path, accession: str, version: str) -> dict[str, str]:
             raise ValueError(f"{folder}: no {accession} {version} was downloaded. Found: {stored}.")
         wrong = {}
         for path, known in state.verified.items():
-            if not (state.root / path).is_file():
-                wrong[path] = "is missing"
-            elif compute_checksums(state.root / path)[1] != known.sha256:
+            file = state.root / path
+            if file.is_file() and compute_checksums(file)[1] != known.sha256:
                 wrong[path] = "has changed since it was downloaded"
         if wrong:
             state.verified = {path: k for path, k in state.verified.items() if path not in wrong}
             save_state(state)
     return wrong
+
+
+def verify_downloads(folder: Path) -> list[str]:
+    """Check all that was downloaded into an output folder; one sentence per problem."""
+    names = [path.stem.partition("_") for path in sorted((folder / DOWNLOADS).glob("*.json"))]
+    return [
+        f"{raw_folder(Path(), accession, version) / path}: {problem}"
+        for accession, _, version in names
+        for path, problem in verify_raw(folder, accession, version).items()
+    ]
 
 
 def _find_state(source: Source, folder: Path, patience: Patience) -> tuple[DownloadState, bool]:

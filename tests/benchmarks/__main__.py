@@ -10,9 +10,25 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import evaluation, generator_passes, inference, step_memory, training_step
+from tests.benchmarks import (
+    data_stages,
+    data_storage,
+    evaluation,
+    generator_passes,
+    inference,
+    step_memory,
+    training_step,
+)
 
-BENCHMARKS = (generator_passes, training_step, step_memory, inference, evaluation)
+BENCHMARKS = (
+    generator_passes,
+    training_step,
+    step_memory,
+    inference,
+    evaluation,
+    data_stages,
+    data_storage,
+)
 COMMAND = "make bench"
 
 

@@ -7,10 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import multiprocessing
 import os
+import sys
+import warnings
 from pathlib import Path
 
+import matplotlib
+import nibabel as nib
 import numpy as np
+import SimpleITK as sitk
 import torch
 
 PATCH = (24, 32, 40)  # z, y, x: nnU-Net's order
@@ -130,6 +137,39 @@ def build_checkpoint(trainer: str = "nnUNetTrainer") -> dict[str, object]:
         },
         "trainer_name": trainer,
         "inference_allowed_mirroring_axes": (0, 1, 2),
+    }
+
+
+def extract_in_worker(path: str) -> dict[str, object]:
+    """Extract a brain as a worker process does, and tell what that changed in the process."""
+    from scripts.brain_extraction import extract_brain
+
+    before = observe_process()
+    mask, used = extract_brain(nib.load(path), "hd-bet")
+    return {
+        "mask": mask,
+        "used": used,
+        "daemon": multiprocessing.current_process().daemon,
+        "process": os.getpid(),
+        "changed": [name for name, value in observe_process().items() if value != before[name]],
+    }
+
+
+def observe_process() -> dict[str, object]:
+    """What a library could change for everything else in the process."""
+    return {
+        "stdout": id(sys.stdout),
+        "stderr": id(sys.stderr),
+        "threads": torch.get_num_threads(),
+        "interop threads": torch.get_num_interop_threads(),
+        "cudnn benchmark": torch.backends.cudnn.benchmark,
+        "random state": torch.get_rng_state().tolist(),
+        "numpy's random state": np.random.get_state(legacy=False)["state"]["key"].tolist(),  # noqa: NPY002
+        "environment": dict(os.environ),
+        "warnings": list(warnings.filters),
+        "matplotlib's backend": matplotlib.get_backend(auto_select=False),
+        "logging": (logging.root.level, list(logging.root.handlers)),
+        "itk threads": sitk.ProcessObject.GetGlobalDefaultNumberOfThreads(),
     }
 
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,9 +148,10 @@ def _read_checkpoint(folder: Path, pins: dict[str, str]) -> dict[str, Any]:
             with torch.serialization.safe_globals(SAFE_GLOBALS):
                 return dict(torch.load(file, map_location="cpu", weights_only=True))
         except pickle.UnpicklingError as error:
+            held = re.findall(r"GLOBAL ([\w.]+)", str(error)) or [type(error).__name__]
             raise ValueError(
-                f"HD-BET: {path} holds more than tensors and plain values, and was not opened "
-                f"({str(error).splitlines()[-1] or error}). Use brain_extraction deepbet."
+                f"HD-BET: {path} was not opened, as it holds {held[0]}. Expected tensors and "
+                "plain values only: use brain_extraction deepbet."
             ) from error
 
 

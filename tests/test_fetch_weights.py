@@ -211,6 +211,15 @@ def test_a_damaged_download_is_deleted_and_not_unpacked(server, tmp_path):
     assert list_files(tmp_path) == []
 
 
+def test_a_member_that_does_not_unpack_leaves_nothing_behind(server, tmp_path):
+    server.files["/damaged.zip"] = make_zip(CONTENTS).replace(
+        b"\x00\x01\x02\x03", b"\x00\x01\x02\x04"
+    )
+    with pytest.raises(ValueError, match="Bad CRC-32 for file 'fold_all/checkpoint_final.pth'"):
+        install(server, tmp_path / "weights", url=server.url("/damaged.zip"))
+    assert list_files(tmp_path) == []
+
+
 def test_without_a_record_it_is_said_that_nothing_was_compared(server, tmp_path, caplog):
     del server.files["/api/records/7"]
     install(server, tmp_path / "weights")

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy._core import multiarray
 
 from scripts.checksums import compute_sha256_once
 
@@ -37,10 +36,11 @@ PACKAGES_OF_LAYERS = ("torch.nn.", "dynamic_network_architectures.")
 # Its checkpoints also hold figures of the training, as numpy's scalars of these kinds. Before
 # numpy 2 they were pickled under another name.
 SCALARS = (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)
+UNPICKLE_SCALAR: Any = np.float64(0).__reduce__()[0]
 SAFE_GLOBALS: list[Any] = [
     np.dtype,
-    multiarray.scalar,
-    (multiarray.scalar, "numpy.core.multiarray.scalar"),
+    UNPICKLE_SCALAR,
+    (UNPICKLE_SCALAR, "numpy.core.multiarray.scalar"),
     *(type(np.dtype(kind)) for kind in SCALARS),
 ]
 

@@ -12,6 +12,7 @@ import fire
 from data_prep.build_commands import bids, group, phantom
 from data_prep.command_line import COMPLETE, FAILED, Command, check_options
 from data_prep.download import verify_downloads
+from data_prep.fetch_weights import find_folder, find_url, install_weights
 from data_prep.openneuro_command import openneuro
 from data_prep.register import register_files
 from data_prep.report import write_report
@@ -86,9 +87,30 @@ def verify(out: str) -> Command:
     return Command(run)
 
 
+def fetch_weights(*, accept_licence: bool = False, folder: str = "", url: str = "") -> Command:
+    """Download HD-BET's weights, after you have read what is known of their licence.
+
+    Args:
+        accept_licence: that you accept it; without this, the command only says what is known.
+        folder: where they go; HDBET_WEIGHTS or HD-BET's own folder where absent.
+        url: archive to download; the one that the installed HD-BET names where absent.
+    """
+
+    def run() -> int:
+        target = Path(folder).expanduser() if folder else find_folder()
+        sha256 = install_weights(target, url=url or find_url(), accept_licence=accept_licence)
+        print(f"{target}: ready; sha256 of the checkpoint: {sha256}")
+        if target != find_folder():
+            print(f"To use it: export HDBET_WEIGHTS={target.resolve()}")
+        return COMPLETE
+
+    return Command(run)
+
+
 COMMANDS: dict[str, Callable[..., Command]] = {
     "openneuro": openneuro,
     "bids": bids,
+    "fetch_weights": fetch_weights,
     "phantom": phantom,
     "group": group,
     "register": register,

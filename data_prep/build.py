@@ -16,7 +16,7 @@ from data_prep.executor import Workers, run_for_each
 from data_prep.job_array import JobShard, select_shard
 from data_prep.output_folder import check_output, lock_output
 from data_prep.session_records import SessionTask, leave_out, name_session
-from data_prep.shipped_masks import find_shipped_mask, uses_masks
+from data_prep.shipped_masks import SHIPPED, find_shipped_mask, uses_masks
 from data_prep.source_records import PlannedDataset, save_source
 from data_prep.splits import read_groups
 from data_prep.stages import load_stages
@@ -170,13 +170,16 @@ def make_tasks(
 
 def prepare_all(folder: Path, tasks: Sequence[SessionTask], options: BuildOptions) -> int:
     """Prepare every session of a slice dataset; returns how many images were left out."""
+    bundle = options.bundle.resolve()
+    methods = {task.brain_extraction for task in tasks} - {SHIPPED}
+    software = describe_software(bundle, methods)
     results = run_for_each(
         prepare_session,
         tasks,
         workers=options.workers,
         name=lambda task: f"{task.session.dataset}/{name_session(task.session)}",
         on_death=leave_out,
-        check=partial(describe_problem, options.bundle.resolve(), folder, describe_software()),
+        check=partial(describe_problem, bundle, folder, methods, software),
     )
     left_out = 0
     for exclusions in tqdm(results, total=len(tasks), unit="session", desc="sessions"):

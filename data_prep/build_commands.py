@@ -22,7 +22,7 @@ from data_prep.executor import Workers
 from data_prep.job_array import parse_shard
 from data_prep.phantom import build_phantom
 from data_prep.stages import DEFAULT_BUNDLE
-from data_prep.worker_threads import count_cores
+from data_prep.threads import count_cores
 
 SPLIT_BY = ("subject", "site")
 

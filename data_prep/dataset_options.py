@@ -27,13 +27,13 @@ class DatasetOptions:
     sites: Mapping[str, str]
 
     def check(self, known: Collection[str], bundle: Path) -> None:
-        """Raise ValueError for a name that is no dataset, or a method that there is not."""
+        """Raise ValueError for a name that is no dataset, or a method that cannot be used here."""
         check_names(self.brain_extraction, known, option="brain_extraction")
         check_names(self.hold_out, known, option="hold_out")
         check_names(self.sites, known, option="sites")
         for method in sorted(set(self.brain_extraction.values()) - {SHIPPED}):
             try:
-                load_stages(bundle.resolve(), method)
+                load_stages(bundle.resolve(), method).resolve_method()
             except RuntimeError as error:
                 raise ValueError(describe_error(error)) from error
 

@@ -13,8 +13,6 @@ import dask
 from distributed import CancelledError, Client, KilledWorker, LocalCluster, as_completed
 from distributed.system import MEMORY_LIMIT
 
-from data_prep.worker_threads import DividedThreads
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -82,7 +80,6 @@ def run_for_each(
     with connect(workers, len(items)) as client:
         if workers.scheduler:
             check_workers(client, check)
-        client.register_plugin(DividedThreads(count_threads(client)), name="divided-threads")
         yield from _collect(client, work, items, name, on_death)
 
 
@@ -122,14 +119,6 @@ def find_scheduler(place: str) -> Client:
     if place.endswith(".json"):
         return Client(scheduler_file=str(Path(place).resolve(strict=True)), timeout=CONNECT_SECONDS)
     return Client(place, timeout=CONNECT_SECONDS)
-
-
-def count_threads(client: Client) -> dict[str, int]:
-    """Threads that run work at the same time, by host."""
-    threads: dict[str, int] = {}
-    for worker in client.scheduler_info(n_workers=-1)["workers"].values():
-        threads[worker["host"]] = threads.get(worker["host"], 0) + worker["nthreads"]
-    return threads
 
 
 def check_workers(client: Client, check: Callable[[], str]) -> None:

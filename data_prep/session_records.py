@@ -21,7 +21,7 @@ from data_prep.store import (
 )
 
 # Whose version changes what lands in a shard.
-TOOLS = ("monai", "SimpleITK", "nibabel", "numpy", "scipy", "deepbet")
+TOOLS = ("monai", "SimpleITK", "nibabel", "numpy", "scipy", "torch", "deepbet")
 # The key of a session that could not be worked on; no session has it, so it is tried again.
 NOT_DONE = "not done"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def load_stages(bundle: Path, brain_extraction: str | None = None) -> Stages:
     return Stages(
         **stages,
         brain_extraction=str(parser.get_parsed_content("brain_extraction")),
-        resolve_method=partial(str, parser.get_parsed_content("brain_extraction")),
+        resolve_method=parser.get_parsed_content("resolve_brain_extraction"),
         section=parser.get_parsed_content("preprocessing_section"),
         max_in_plane_spacing_mm=float(parser.get_parsed_content("max_in_plane_spacing_mm")),
     )

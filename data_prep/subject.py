@@ -6,8 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import SimpleITK as sitk
-
 from data_prep.bids import Exclusion
 from data_prep.bids_derivative import write_session_volumes
 from data_prep.bids_names import shard_stem
@@ -30,6 +28,7 @@ from data_prep.shipped_masks import describe_method, select_stages
 from data_prep.slices import stack_slices
 from data_prep.stages import Stages, load_stages
 from data_prep.store import write_shard
+from data_prep.threads import single_threaded
 
 
 def prepare_session(task: SessionTask) -> list[Exclusion]:
@@ -41,7 +40,11 @@ def prepare_session(task: SessionTask) -> list[Exclusion]:
     Returns:
         What was left out, with reasons.
     """
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    with single_threaded():
+        return _prepare(task)
+
+
+def _prepare(task: SessionTask) -> list[Exclusion]:
     try:
         section, method = load_stages(task.bundle).section, describe_method(task)
         key, inputs = compute_key(task, section=section, method=method)

@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from data_prep.session_records import TOOLS
+from data_prep.stages import load_stages
 
 
-def describe_software() -> dict[str, str]:
-    """Versions that decide which bytes land in a shard."""
-    return {"python": platform.python_version(), **{name: version(name) for name in TOOLS}}
+def describe_software(bundle: Path, methods: Collection[str | None]) -> dict[str, str]:
+    """What decides which bytes land in a shard: versions, and what makes the brain masks.
+
+    Args:
+        bundle: whose brain extraction is used.
+        methods: that were asked for; None is the bundle's own.
+    """
+    made_by = {
+        f"brain extraction {method or 'of the bundle'}": load_stages(
+            bundle, method
+        ).resolve_method()
+        for method in methods
+    }
+    tools = {name: version(name) for name in TOOLS}
+    return {"python": platform.python_version(), **tools, **made_by}
 
 
-def describe_problem(bundle: Path, output_dir: Path, expected: Mapping[str, str]) -> str:
+def describe_problem(
+    bundle: Path, output_dir: Path, methods: Collection[str | None], expected: Mapping[str, str]
+) -> str:
     """What makes this process unfit to work for another; "" where nothing does.
 
     Args:
         bundle: whose preprocessing is used.
         output_dir: of the slice dataset.
+        methods: of brain extraction that were asked for.
         expected: software of the process that asks.
     """
     for folder in (bundle, output_dir):
         if not folder.is_dir():
             return f"it does not see {folder}. Expected a folder that all machines share."
-    for name, found in describe_software().items():
+    try:
+        software = describe_software(bundle, methods)
+    except (ValueError, OSError) as error:
+        return str(error)
+    for name, found in software.items():
         if found != expected[name]:
             return f"it has {name} {found}. Expected {expected[name]}, as where the run started."
     return ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
-from scripts import hd_bet
 from scripts.brain_extraction import (
     extract_brain,
     extract_with_deepbet,
@@ -85,29 +84,3 @@ def test_no_brain_is_an_error():
 def test_deepbet_says_when_it_finds_none():
     with pytest.raises(ValueError, match="deepbet found no brain"):
         extract_with_deepbet(as_image(np.zeros((20, 20, 20))))
-
-
-def test_auto_takes_deepbet_where_hd_bet_has_no_weights(monkeypatch, tmp_path):
-    monkeypatch.setenv("HDBET_WEIGHTS", str(tmp_path))
-    monkeypatch.setattr("scripts.brain_extraction.extract_with_deepbet", lambda image: ball(5))
-    assert extract_brain(as_image(ball(5)), "auto")[1] == "deepbet"
-
-
-def test_hd_bet_weights_are_not_opened_without_a_pinned_checksum(monkeypatch, tmp_path):
-    monkeypatch.setenv("HDBET_WEIGHTS", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="no weights at"):
-        hd_bet.verify_weights(tmp_path)
-    checkpoint = tmp_path / hd_bet.CHECKPOINT
-    checkpoint.parent.mkdir(parents=True)
-    checkpoint.write_bytes(b"weights")
-    monkeypatch.delenv("HDBET_SHA256", raising=False)
-    with pytest.raises(ValueError, match="a pinned one"):
-        hd_bet.verify_weights(tmp_path)
-    monkeypatch.setenv("HDBET_SHA256", "0" * 64)
-    with pytest.raises(ValueError, match="Expected 0000"):
-        hd_bet.verify_weights(tmp_path)
-    # sha256 of b"weights"
-    import hashlib
-
-    monkeypatch.setenv("HDBET_SHA256", hashlib.sha256(b"weights").hexdigest())
-    hd_bet.verify_weights(tmp_path)

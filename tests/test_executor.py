@@ -19,12 +19,13 @@ import pytest
 import torch
 from distributed import LocalCluster
 
+from data_prep import subject
 from data_prep.bids_inputs import BidsInputs, build_from_bids
 from data_prep.build import BuildOptions
 from data_prep.dataset_options import DatasetOptions
 from data_prep.executor import Workers, run_for_each
+from data_prep.stages import DEFAULT_BUNDLE
 from data_prep.worker_check import describe_problem, describe_software
-from data_prep.worker_threads import count_cores
 from tests.slice_dataset_files import read_files
 from tests.small_heads import make_quick_bundle, save_dataset
 
@@ -52,10 +53,6 @@ def die_always(item: int) -> int:
     if item == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return item * item
-
-
-def count_threads(item: int) -> int:
-    return torch.get_num_threads()
 
 
 def take_memory(item: int) -> str:
@@ -88,8 +85,15 @@ def test_a_worker_that_takes_more_memory_than_it_has_is_ended():
     assert "died 2 times; it may need more memory than it has (1.0 GB)" in found[2]
 
 
-def test_threads_are_divided_among_workers():
-    assert run(count_threads, [1, 2], Workers(2)) == [max(1, count_cores() // 2)] * 2
+def test_a_session_has_one_thread_and_leaves_the_others_their_own(monkeypatch):
+    monkeypatch.setattr(subject, "_prepare", lambda task: torch.get_num_threads())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert subject.prepare_session(None) == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(
@@ -130,11 +134,16 @@ def test_a_cluster_that_cannot_be_used_says_why(workers, threads, check, message
 
 
 def test_a_worker_with_other_software_or_without_the_folders_is_unfit(tmp_path):
-    software = describe_software()
-    assert describe_problem(tmp_path, tmp_path, software) == ""
-    assert "does not see" in describe_problem(tmp_path, tmp_path / "absent", software)
-    other = software | {"numpy": "1.0"}
-    assert f"numpy {software['numpy']}. Expected 1.0" in describe_problem(tmp_path, tmp_path, other)
+    methods = ("none", "deepbet")
+    software = describe_software(DEFAULT_BUNDLE, methods)
+    check = partial(describe_problem, DEFAULT_BUNDLE)
+    assert check(tmp_path, methods, software) == ""
+    assert "does not see" in check(tmp_path / "absent", methods, software)
+    for name in ("numpy", "brain extraction deepbet"):
+        words = check(tmp_path, methods, software | {name: "1.0"})
+        assert words.startswith(f"it has {name} ")
+        assert "Expected 1.0" in words
+    assert "HD-BET" in check(tmp_path, ("hd-bet",), software)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -10,6 +11,17 @@ def compute_sha256(path: str | Path) -> str:
     """Hash of a file's content, 64 hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def compute_sha256_once(path: Path) -> str:
+    """Hash of a file, kept for as long as the file has the same size and time."""
+    status = path.stat()
+    return _keep_sha256(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _keep_sha256(path: Path, size: int, time_ns: int) -> str:
+    return compute_sha256(path)
 
 
 def compute_checksum(path: Path) -> str:

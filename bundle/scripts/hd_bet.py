@@ -1,17 +1,19 @@
 """HD-BET (Isensee 2019, doi:10.1002/hbm.24750), used where it is installed with its weights.
 
-The weights are a pickle that others publish under a licence that could not be verified: they are
-never downloaded here, and opened only when the folder's checkpoint has the sha256 that the user
-has pinned in ``HDBET_SHA256``.
+HD-BET 2 is a network of nnU-Net. Its predictor is built here as HD-BET builds it, but in memory,
+in one process, and from weights that were verified before they were opened.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
 import os
-import sys
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,84 +23,168 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scripts.checksums import compute_sha256
+from scripts.hd_bet_weights import (
+    CHECKPOINT,
+    Weights,
+    find_weights,
+    read_pins,
+    read_weights,
+    verify_weights,
+)
 
-# Where HD-BET 2 itself looks; HDBET_WEIGHTS names another folder.
-DEFAULT_FOLDER = Path("~/hd-bet_params/release_2.0.0")
-CHECKPOINT = Path("fold_all/checkpoint_final.pth")
-
-
-def find_weights() -> Path:
-    """Folder in which the weights are looked for."""
-    return Path(os.environ.get("HDBET_WEIGHTS", DEFAULT_FOLDER)).expanduser()
+logger = logging.getLogger(__name__)
 
 
 def is_available() -> bool:
     """Whether HD-BET is installed, has weights, and their checksum is pinned."""
-    return (
-        find_spec("HD_BET") is not None
-        and (find_weights() / CHECKPOINT).is_file()
-        and bool(os.environ.get("HDBET_SHA256"))
+    folder = find_weights()
+    if find_spec("HD_BET") is None or not (folder / CHECKPOINT).is_file():
+        return False
+    if CHECKPOINT not in read_pins(folder):
+        _warn_of_missing_pin(folder)
+        return False
+    return True
+
+
+@lru_cache(maxsize=8)
+def _warn_of_missing_pin(folder: Path) -> None:
+    """Say once that weights are there and not used."""
+    logger.warning(
+        "%s: HD-BET's weights are there, but nothing vouches for them, so they are not used. Set "
+        "HDBET_SHA256 to the checksum of %s.",
+        folder,
+        CHECKPOINT,
     )
 
 
-def verify_weights(folder: Path) -> None:
-    """Compare the checkpoint's sha256 with the pinned one, before anything opens it.
+def describe() -> str:
+    """What decides the mask: releases, and a checksum of the weights; they are verified.
 
     Raises:
         FileNotFoundError: no weights there.
-        ValueError: no checksum is pinned, or it differs.
+        ValueError: HD-BET is not installed, or its weights are not the pinned ones.
     """
-    checkpoint = folder / CHECKPOINT
-    if not checkpoint.is_file():
-        raise FileNotFoundError(
-            f"HD-BET: no weights at {checkpoint}. Put the folder release_2.0.0 there, name another "
-            "in HDBET_WEIGHTS, or use brain_extraction deepbet."
-        )
-    expected = os.environ.get("HDBET_SHA256", "").lower()
-    found = compute_sha256(checkpoint)
-    if found != expected:
-        raise ValueError(
-            f"HD-BET: {CHECKPOINT.name} has sha256 {found}. Expected {expected or 'a pinned one'}: "
-            "set HDBET_SHA256 to the checksum of weights that you trust; they are a pickle, which "
-            "can run any code."
-        )
+    _check_installed()
+    checksum = verify_weights(find_weights())
+    return f"hd-bet {version('HD_BET')} nnunetv2 {version('nnunetv2')} sha256:{checksum}"
 
 
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Restore what importing and building the predictor change: standard output and threads."""
-    stdout, threads = sys.stdout, torch.get_num_threads()
-    try:
-        yield
-    finally:
-        sys.stdout = stdout
-        torch.set_num_threads(threads)
-
-
-@lru_cache(maxsize=1)
-def load_predictor() -> Any:
-    """HD-BET's predictor, built once a process (10 s)."""
+def _check_installed() -> None:
     if find_spec("HD_BET") is None:
         raise ValueError(
             "HD-BET is not installed. Install the extra hdbet as the README says, or use "
             "brain_extraction deepbet."
         )
-    verify_weights(find_weights())
-    with _undisturbed():
-        from HD_BET import hd_bet_prediction
 
-        hd_bet_prediction.folder_with_parameter_files = str(find_weights())
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return hd_bet_prediction.get_hdbet_predictor(use_tta=False, device=device)
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep to this block what nnU-Net changes for the whole process.
+
+    Importing it sets environment variables and matplotlib's backend, building a network draws
+    random numbers, predicting sets torch's threads (and leaves them, when it fails) and cuDNN's
+    benchmark mode, and all of it prints.
+    """
+    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    environment = dict(os.environ)
+    # No compiling, as HD-BET has it, and in the resampling this many threads instead of 8.
+    os.environ.update({"nnUNet_compile": "F", "nnUNet_def_n_proc": str(threads)})
+    said = io.StringIO()
+    try:
+        with (
+            warnings.catch_warnings(),
+            torch.random.fork_rng(devices=[]),
+            contextlib.redirect_stdout(said),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name in set(os.environ) - set(environment):
+            del os.environ[name]
+        os.environ.update(environment)
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.benchmark = benchmark
+        logger.debug("nnU-Net: %s", said.getvalue().strip())
+
+
+def load_predictor() -> Any:
+    """HD-BET's predictor, built once a process.
+
+    Raises:
+        FileNotFoundError: no weights there.
+        ValueError: HD-BET is not installed, or its weights are not the pinned ones.
+    """
+    _check_installed()
+    folder = find_weights()
+    return _build_predictor(folder, verify_weights(folder))
+
+
+@lru_cache(maxsize=1)
+def _build_predictor(folder: Path, checksum: str) -> Any:
+    """Build the predictor of weights; other weights in the same folder have another checksum."""
+    weights = read_weights(folder)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with _undisturbed():
+        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+        # As in HD_BET.hd_bet_prediction.get_hdbet_predictor, without test-time augmentation,
+        # which takes eight times as long.
+        predictor = nnUNetPredictor(
+            tile_step_size=0.5,
+            use_gaussian=True,
+            use_mirroring=False,
+            perform_everything_on_device=True,
+            device=device,
+            allow_tqdm=False,
+        )
+        _initialize(predictor, weights)
+    return predictor
+
+
+def _initialize(predictor: Any, weights: Weights) -> None:
+    """Do what ``initialize_from_trained_model_folder`` of nnU-Net does, from verified weights.
+
+    That one opens the checkpoint as a pickle of anything, and looks for the class of its trainer by
+    importing all trainers, of which one needs torchvision. The network does not depend on it.
+    """
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+    from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    checkpoint = weights.checkpoint
+    plans = PlansManager(weights.plans)
+    configuration = plans.get_configuration(checkpoint["init_args"]["configuration"])
+    network = get_network_from_plans(
+        configuration.network_arch_class_name,
+        configuration.network_arch_init_kwargs,
+        configuration.network_arch_init_kwargs_req_import,
+        determine_num_input_channels(plans, configuration, weights.dataset),
+        plans.get_label_manager(weights.dataset).num_segmentation_heads,
+        deep_supervision=False,
+    )
+    network.load_state_dict(checkpoint["network_weights"])
+    predictor.manual_initialization(
+        network,
+        plans,
+        configuration,
+        [checkpoint["network_weights"]],
+        weights.dataset,
+        checkpoint["trainer_name"],
+        checkpoint.get("inference_allowed_mirroring_axes"),
+    )
 
 
 def extract_brain(image: nib.Nifti1Image) -> NDArray[np.bool_]:
-    """Mask by HD-BET of a volume (x, y, z) in RAS+; about 2 minutes on a CPU (read)."""
+    """Mask by HD-BET of a volume (x, y, z) in RAS+; about 2 minutes on a CPU (read).
+
+    Raises:
+        FileNotFoundError: no weights there.
+        ValueError: HD-BET is not installed, or its weights are not the pinned ones.
+    """
     predictor = load_predictor()
-    # SimpleITK's order: (channel, z, y, x), spacing along the same axes.
+    # What nnU-Net's SimpleITKIO reads from a file: (channel, z, y, x), spacing along z, y, x.
     voxels = np.transpose(np.asarray(image.dataobj, dtype=np.float32))[np.newaxis]
     spacing = [float(value) for value in image.header.get_zooms()[:3]][::-1]
     with _undisturbed():
-        labels = predictor.predict_single_npy_array(voxels, {"spacing": spacing}, None, None, False)
+        labels = predictor.predict_single_npy_array(voxels, {"spacing": spacing})
     return np.transpose(np.asarray(labels)) > 0

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from data_prep.bids import Exclusion, ScanSession
 from data_prep.executor import Workers, run_for_each
 from data_prep.job_array import JobShard, select_shard
-from data_prep.output_folder import check_output, lock_output
+from data_prep.output_folder import check_output, lock_output, remove_unfinished
 from data_prep.session_records import SessionTask, leave_out, name_session
 from data_prep.shipped_masks import SHIPPED, find_shipped_mask, uses_masks
 from data_prep.source_records import PlannedDataset, save_source
@@ -96,6 +96,8 @@ def build_dataset(
     check_output(output_dir, section)
     output_dir.mkdir(parents=True, exist_ok=True)
     with lock_output(output_dir, options.shard):
+        if options.shard is None:
+            remove_unfinished(output_dir)
         datasets = plan()
         groups = read_groups(options.groups) if options.groups else {}
         for dataset in datasets:
@@ -120,6 +122,7 @@ def build_group(output_dir: Path, bundle: Path, *, partial_dataset: bool) -> Out
         raise ValueError(f"{output_dir}: no such folder. Run the jobs of the array first.")
     check_output(output_dir, section)
     with lock_output(output_dir):
+        remove_unfinished(output_dir)
         missing = list_missing(output_dir)
         if missing and not partial_dataset:
             raise ValueError(

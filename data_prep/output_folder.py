@@ -8,9 +8,19 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from data_prep.job_array import JobShard
-from data_prep.store import DOWNLOADS, RAW, SESSIONS, SHARDS, SOURCES, read_json
+from data_prep.store import (
+    DOWNLOADS,
+    RAW,
+    SESSIONS,
+    SHARDS,
+    SOURCES,
+    UNFINISHED,
+    VOLUMES,
+    read_json,
+)
 
 LOCK = ".lock"
+WRITTEN = (SHARDS, SESSIONS, SOURCES, VOLUMES, DOWNLOADS)
 OURS = {*map(str, (SESSIONS, SOURCES, SHARDS, RAW, DOWNLOADS)), "dataset.json", "bids", LOCK}
 # Jobs of an array may start in the same moment; each looks whether a whole run is going on.
 PATIENCE_SECONDS = 30
@@ -34,6 +44,14 @@ def check_output(output_dir: Path, section: dict[str, Any]) -> None:
             f"{output_dir}: was built with another preprocessing section than the bundle's. "
             "Choose a new folder, or use the bundle that it was built with."
         )
+
+
+def remove_unfinished(output_dir: Path) -> None:
+    """Remove what killed runs had begun to write; nobody else may be writing."""
+    for folder in (output_dir, *(output_dir / name for name in WRITTEN)):
+        pattern = f"{UNFINISHED}*" if folder == output_dir else f"**/{UNFINISHED}*"
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def lock_output(output_dir: Path, shard: JobShard | None = None) -> FileLock:

@@ -18,6 +18,7 @@ import pandas as pd
 from data_prep.slices import SliceStack, describe_slices
 
 FORMAT_VERSION = 1
+UNFINISHED = ".unfinished-"  # prefix of files that a killed run leaves behind
 SHARDS, SESSIONS, SOURCES = Path("shards"), Path("sessions"), Path("sources")
 RAW, DOWNLOADS = Path("raw"), Path("downloads")  # scans fetched from a server, and their checksums
 VOLUMES = Path("volumes")  # the same images at their own resolution, where they were asked for
@@ -26,7 +27,7 @@ VOLUMES = Path("volumes")  # the same images at their own resolution, where they
 def write_bytes(path: Path, content: bytes) -> None:
     """Write under a temporary name in the same folder, flush to disk, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".unfinished-", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -19,7 +19,11 @@ from scripts import checksums, hd_bet, hd_bet_weights
 from scripts.brain_extraction import extract_brain
 from scripts.resolved_method import resolve_method
 
-from data_prep.executor import run_for_each
+from data_prep.bids_inputs import BidsInputs, build_from_bids
+from data_prep.build import BuildOptions
+from data_prep.dataset_options import DatasetOptions
+from data_prep.executor import Workers, run_for_each
+from data_prep.stages import DEFAULT_BUNDLE
 from tests import hdbet_fixture as tiny
 from tests.small_heads import save_dataset
 
@@ -268,7 +272,16 @@ def test_it_runs_in_worker_processes_and_leaves_them_as_they_were(weights, monke
     for seed in range(4):
         paths.append(str(tmp_path / f"{seed}.nii"))
         nib.save(nib.Nifti1Image(make_volume(seed=seed), np.eye(4)), paths[-1])
-    results = list(run_for_each(tiny.extract_in_worker, paths, workers=2))
+    results = list(
+        run_for_each(
+            tiny.extract_in_worker,
+            paths,
+            workers=Workers(2),
+            name=str,
+            on_death=lambda path, reason: {"used": reason},
+            check=str,
+        )
+    )
     assert len({result["process"] for result in results} - {os.getpid()}) == 2
     for result in results:
         assert result["daemon"]  # such a process may not start others
@@ -333,14 +346,11 @@ def test_releases_in_a_resolved_method_are_the_installed_ones(weights, monkeypat
 def test_a_subject_whose_mask_is_no_brain_is_left_out_with_the_reason(
     weights, monkeypatch, tmp_path
 ):
-    from data_prep.build import Inputs, build_from_bids
-    from data_prep.stages import DEFAULT_BUNDLE
-
     use(monkeypatch, weights)
     heads = save_dataset(tmp_path / "heads", t1w_only=1)
-    wanted = Inputs({"heads": heads}, {"heads": "hd-bet"}, [], None, None)
+    wanted = BidsInputs({"heads": heads}, DatasetOptions({"heads": "hd-bet"}, (), {}))
     with pytest.raises(ValueError, match="no image could be used"):
-        build_from_bids(tmp_path / "out", wanted, bundle=DEFAULT_BUNDLE, workers=1)
+        build_from_bids(tmp_path / "out", wanted, BuildOptions(DEFAULT_BUNDLE, Workers(1)))
     reasons = (tmp_path / "out" / "exclusions.tsv").read_text()
     assert "brain mask fails quality control: volume 828 cm3, expected 900 to 2200" in reasons
 

@@ -42,7 +42,7 @@ def register(
         found = register_files(
             Path(fixed),
             Path(moving),
-            Path(out),
+            Path(str(out)),
             bundle=Path(bundle),
             brain_extraction=brain_extraction or None,
         )
@@ -61,7 +61,7 @@ def report(out: str) -> Command:
     """
 
     def run() -> int:
-        print(write_report(Path(out)))
+        print(write_report(Path(str(out))))
         return COMPLETE
 
     return Command(run)
@@ -78,7 +78,7 @@ def verify(out: str) -> Command:
     """
 
     def run() -> int:
-        problems = [*verify_dataset(Path(out)), *verify_downloads(Path(out))]
+        problems = [*verify_dataset(Path(str(out))), *verify_downloads(Path(str(out)))]
         for problem in problems:
             print(problem)
         print(f"{out}: {len(problems)} problems" if problems else f"{out}: no problem found")

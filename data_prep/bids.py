@@ -10,12 +10,15 @@ from pathlib import Path, PurePosixPath
 from data_prep.bids_names import (
     CONTRASTS,
     NIFTI_EXTENSIONS,
+    as_text,
     explain_rejection,
     natural_key,
     rank_candidate,
     read_contrast,
 )
 
+# Unlike the other reasons this is not about names: such an image is missed.
+NOT_A_FILE = "not a file: a broken link or a folder; fetch its content first"
 # The files of a subject's anat folders by session; None is the folder without one.
 AnatFiles = Mapping[str | None, Sequence[Path]]
 
@@ -175,8 +178,10 @@ def _index_subject(
     for session in sorted(files, key=lambda name: natural_key(name or "")):
         chosen, reasons = _choose_images(files[session], subject, session, is_there)
         exclusions += [
-            Exclusion(dataset, f"{dataset}_{subject}", session or "", *item)
-            for item in reasons.items()
+            Exclusion(
+                dataset, f"{dataset}_{subject}", session or "", as_text(name), as_text(reason)
+            )
+            for name, reason in reasons.items()
         ]
         if any(chosen.values()):
             sessions.append(ScanSession(dataset, subject, session, chosen["T1w"], chosen["T2w"]))
@@ -195,7 +200,7 @@ def _choose_images(
     for path in _select_nifti(paths):
         reason = explain_rejection(path.name, subject, session)
         if not reason and not is_there(path):
-            reason = "not a file: a broken link or a folder; fetch its content first"
+            reason = NOT_A_FILE
         if reason:
             reasons[path.name] = reason
         else:

@@ -41,6 +41,11 @@ def explain_rejection(name: str, subject: str, session: str | None) -> str:
     return ""
 
 
+def as_text(name: str) -> str:
+    """A file's name as tables hold it: bytes that are no UTF-8 are spelt out."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def read_contrast(name: str) -> str:
     """The suffix of a BIDS name, `T1w` or another."""
     return str(parse_bids_entities(name)["suffix"])

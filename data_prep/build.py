@@ -14,10 +14,10 @@ from tqdm import tqdm
 from data_prep.bids import Exclusion, ScanSession
 from data_prep.executor import Workers, run_for_each
 from data_prep.job_array import JobShard, select_shard
-from data_prep.output_folder import check_output, lock_output, remove_unfinished
+from data_prep.output_folder import check_output, claim_output, lock_output, remove_unfinished
 from data_prep.session_records import SessionTask, leave_out, name_session
 from data_prep.shipped_masks import SHIPPED, find_shipped_mask, uses_masks
-from data_prep.source_records import PlannedDataset, save_source
+from data_prep.source_records import PlannedDataset, save_sources
 from data_prep.splits import read_groups
 from data_prep.stages import load_stages
 from data_prep.subject import prepare_session
@@ -93,21 +93,20 @@ def build_dataset(
             that holds something else.
     """
     section = load_stages(options.bundle).section
-    check_output(output_dir, section)
-    output_dir.mkdir(parents=True, exist_ok=True)
+    claim_output(output_dir, section)
     with lock_output(output_dir, options.shard):
         if options.shard is None:
             remove_unfinished(output_dir)
         datasets = plan()
         groups = read_groups(options.groups) if options.groups else {}
-        for dataset in datasets:
-            save_source(output_dir, dataset, groups, split_by_site=options.split_by_site)
+        save_sources(output_dir, datasets, groups, split_by_site=options.split_by_site)
         tasks = [task for each in datasets for task in make_tasks(output_dir, each, options)]
         left_out = 0
         for batch in select_batches(select_shard(tasks, options.shard), supply):
             left_out += prepare_batch(output_dir.resolve(), batch, options, supply or Supply())
         if options.shard is not None:
             return Outcome(left_out, has_tables=False)
+        remove_unfinished(output_dir)  # of workers that died
         return Outcome(write_group(output_dir, section), has_tables=True)
 
 

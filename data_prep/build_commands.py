@@ -20,9 +20,10 @@ from data_prep.command_line import (
 from data_prep.dataset_options import DatasetOptions
 from data_prep.executor import Workers
 from data_prep.job_array import parse_shard
+from data_prep.output_folder import claim_output
 from data_prep.phantom import build_phantom
-from data_prep.stages import DEFAULT_BUNDLE
-from data_prep.threads import count_cores
+from data_prep.stages import DEFAULT_BUNDLE, load_stages
+from data_prep.threads import count_workers
 
 SPLIT_BY = ("subject", "site")
 
@@ -52,7 +53,7 @@ def bids(
 
     Args:
         out: folder of the slice dataset.
-        inputs: BIDS folders, separated by commas; each is named by its folder.
+        inputs: BIDS folders, separated by commas; each is named by its folder, or as NAME=FOLDER.
         brain_extraction: method per input, as A=none,B=deepbet; one of auto, hd-bet, deepbet,
             derivatives (masks that the dataset ships), none (brain-extracted already). The others
             use the bundle's.
@@ -63,7 +64,7 @@ def bids(
         participant_label: subjects to take, separated by commas; all where absent.
         write_volumes: also write volumes, masks and transforms as BIDS derivatives, OUT/volumes.
         hdbet_weights: folder of HD-BET's weights; HDBET_WEIGHTS or its own where absent.
-        workers: processes of this machine; 0 takes one for each core.
+        workers: processes of this machine; 0 takes one for each core that has 3 GB of memory.
         memory_gb: that each process may take; 0 shares the machine's memory out.
         scheduler: address of a running dask scheduler, tcp://host:8786, whose workers do it.
         shard: i/n, this job's part of n; run `group` once all are done.
@@ -87,7 +88,7 @@ def bids(
             groups=groups,
             split_by=split_by,
         )
-        return report_outcome(out, build_from_bids(Path(out), wanted, options))
+        return report_outcome(out, build_from_bids(Path(str(out)), wanted, options))
 
     return Command(run)
 
@@ -108,17 +109,18 @@ def phantom(
         subjects: how many to simulate.
         seed: of all random choices.
         brain_extraction: method; the bundle's where absent.
-        workers: processes; 0 takes one for each core.
+        workers: processes; 0 takes one for each core that has 3 GB of memory.
         bundle: folder of the bundle whose preprocessing is used.
     """
 
     def run() -> int:
-        folder = Path(out) / "bids" / "phantom"
+        folder = Path(str(out)) / "bids" / "phantom"
+        claim_output(Path(str(out)), load_stages(Path(bundle)).section)
         build_phantom(folder, subjects=subjects, seed=seed)
         methods = {"phantom": brain_extraction} if brain_extraction else {}
         wanted = BidsInputs({"phantom": folder}, DatasetOptions(methods, (), {}))
-        options = BuildOptions(Path(bundle), Workers(workers or count_cores()))
-        return report_outcome(out, build_from_bids(Path(out), wanted, options))
+        options = BuildOptions(Path(bundle), Workers(workers or count_workers()))
+        return report_outcome(out, build_from_bids(Path(str(out)), wanted, options))
 
     return Command(run)
 
@@ -134,7 +136,9 @@ def group(out: str, *, partial: Any = False, bundle: str = str(DEFAULT_BUNDLE)) 
 
     def run() -> int:
         without = read_switch(partial, option="partial")
-        return report_outcome(out, build_group(Path(out), Path(bundle), partial_dataset=without))
+        return report_outcome(
+            out, build_group(Path(str(out)), Path(bundle), partial_dataset=without)
+        )
 
     return Command(run)
 
@@ -158,7 +162,7 @@ def read_build_options(
     """What `bids` and `openneuro` have in common; ValueError for what cannot be meant."""
     return BuildOptions(
         bundle=Path(bundle),
-        workers=Workers(workers or count_cores(), float(memory_gb), scheduler),
+        workers=Workers(workers or count_workers(), float(memory_gb), scheduler),
         shard=parse_shard(str(shard)),
         write_volumes=read_switch(write_volumes, option="write_volumes"),
         groups=Path(groups) if groups else None,
@@ -181,6 +185,8 @@ def set_weights(folder: str) -> None:
 
 def report_outcome(out: str, outcome: Outcome) -> int:
     """Say in one line what came of a build; returns the exit code."""
-    state = "ready" if outcome.has_tables else "this part is done; run `group` after the others"
-    print(f"{out}: {state}. Left out: {outcome.left_out} images (see exclusions.tsv).")
+    state, place = "ready", "exclusions.tsv"
+    if not outcome.has_tables:
+        state, place = "this part is done; run `group` after the others", "the log above"
+    print(f"{out}: {state}. Left out: {outcome.left_out} images (see {place}).")
     return LEFT_OUT if outcome.left_out else COMPLETE

@@ -60,10 +60,14 @@ def name_folders(inputs: list[str]) -> Mapping[str, Path]:
     """Input folders by name; ValueError where there is none or two have the same name."""
     folders: dict[str, Path] = {}
     for text in inputs:
-        folder = Path(text)
-        name = folder.resolve().name
+        given, separator, rest = text.partition("=")
+        folder = Path(rest if separator else text)
+        name = given if separator else folder.resolve().name
         if name in folders:
-            raise ValueError(f"two inputs are called {name}: {folders[name]} and {folder}.")
+            raise ValueError(
+                f"two inputs are called {name}: {folders[name]} and {folder}. Name one of them: "
+                f"--inputs OTHER={folder}."
+            )
         folders[name] = folder
     if not folders:
         raise ValueError("no input. Name BIDS folders: --inputs A,B")

@@ -11,7 +11,6 @@ from data_prep.download_state import (
     Verified,
     compute_checksums,
     save_state,
-    state_file,
 )
 from data_prep.openneuro_answers import FileStatus, RemoteFile
 
@@ -102,4 +101,5 @@ def restore_description(state: DownloadState) -> None:
 
 
 def _aside(state: DownloadState) -> Path:
-    return state_file(state.folder, state.listing.accession, state.listing.version, ".description")
+    # Beside the folder, not in `downloads`: `raw` may be a link to another disk.
+    return state.root.with_name(f".{state.listing.version}.description")

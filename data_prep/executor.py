@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import dask
-from distributed import CancelledError, Client, KilledWorker, LocalCluster, as_completed
+from distributed import CancelledError, Client, KilledWorker, LocalCluster, wait
 from distributed.system import MEMORY_LIMIT
 
 Item = TypeVar("Item")
@@ -26,6 +27,7 @@ RULES = {
     "distributed.scheduler.allowed-failures": 1,  # then once more alone
 }
 CONNECT_SECONDS = 20
+LOOK_SECONDS, PATIENCE_SECONDS = 10, 600  # how often to look for workers, how long to do without
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def _collect(
     )
     item_of = {future.key: item for future, item in zip(futures, items, strict=True)}
     lost: list[Item] = []
-    for future in as_completed(futures):
+    for future in wait_for_each(client, futures):
         try:
             yield _wait_for(future)
         except KilledWorker:
@@ -161,9 +163,32 @@ def _collect(
         future.release()
     for item in lost:
         try:
-            yield _wait_for(client.submit(work, item, pure=False))
+            (future,) = wait_for_each(client, [client.submit(work, item, pure=False)])
+            yield _wait_for(future)
         except KilledWorker as error:
             yield on_death(item, describe_deaths(client, error.allowed_failures + 1))
+
+
+def wait_for_each(client: Client, futures: Sequence[Any]) -> Iterator[Any]:
+    """Futures as they are done.
+
+    Raises:
+        ValueError: all workers are gone, and none came back in a while.
+    """
+    waiting, last_seen = set(futures), time.monotonic()
+    while waiting:
+        try:
+            done = wait(waiting, timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            done = set()
+        waiting -= done
+        yield from done
+        if client.scheduler_info(n_workers=-1)["workers"]:
+            last_seen = time.monotonic()
+        elif time.monotonic() - last_seen > PATIENCE_SECONDS:
+            raise ValueError(
+                "no worker is left. Start some, and run again: what is done stays done."
+            )
 
 
 def _wait_for(future: Any) -> Any:

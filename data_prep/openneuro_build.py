@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,12 +13,15 @@ from data_prep.build import BuildOptions, Outcome, Supply, build_dataset
 from data_prep.download import download_dataset
 from data_prep.download_rounds import Patience
 from data_prep.download_state import load_state
+from data_prep.openneuro_answers import UnreachableError
 from data_prep.openneuro_inputs import OpenNeuroInputs, plan_openneuro
 from data_prep.session_records import SessionTask, compute_key, is_done, leave_out, list_images
 from data_prep.shipped_masks import describe_method
 from data_prep.sources import Source
 from data_prep.stages import load_stages
 from data_prep.store import RAW
+
+logger = logging.getLogger(__name__)
 
 # Jobs of an array fetch one after the other.
 SHARED_PATIENCE = Patience(lock_wait_s=24 * 3600.0)
@@ -79,9 +83,14 @@ class OpenNeuroSupply(Supply):
         root = self.find_root(waiting[0])
         wanted = [str(path.relative_to(root)) for task in waiting for path in list_files(task)]
         source = self.sources[tasks[0].session.dataset]
-        found = download_dataset(
-            source, self.output_dir, lambda paths: wanted, patience=self.rules.patience
-        )
+        try:
+            found = download_dataset(
+                source, self.output_dir, lambda paths: wanted, patience=self.rules.patience
+            )
+        except UnreachableError as error:  # the other datasets may have their scans already
+            logger.warning("%s", error)
+            left_out = sum(len(leave_out(task, f"not fetched: {error}")) for task in waiting)
+            return [task for task in vouched if task not in waiting], left_out
         failed = {**dict.fromkeys(self.list_unannounced(root), UNANNOUNCED), **found.failed}
         reasons = {root / path: reason for path, reason in failed.items()}
         lost = [task for task in waiting if any(path in reasons for path in list_files(task))]

@@ -22,6 +22,7 @@ from data_prep.openneuro_answers import (
     parse_file,
     read_answer,
 )
+from data_prep.sources import VERSION
 
 API_VARIABLE = "T1T2_OPENNEURO_API"
 """Environment variable with the address of another GraphQL interface: of a mirror or a test."""
@@ -76,6 +77,8 @@ def fetch_listing(accession: str, version: str | None) -> Listing:
         resolved = str(snapshot["id"]).removeprefix(f"{accession}:")
     except (KeyError, TypeError) as error:
         raise ValueError(f"{accession}: OpenNeuro's listing is incomplete ({error!r}).") from error
+    if not VERSION.fullmatch(resolved):  # it becomes the name of a folder
+        raise ValueError(f"{accession}: OpenNeuro calls its newest version {resolved!r}.")
     return Listing(accession, resolved, files)
 
 

@@ -64,7 +64,7 @@ def openneuro(
         split_by: subject, or site: whole sites are dealt out to training, validation and test.
         write_volumes: also write volumes, masks and transforms as BIDS derivatives, OUT/volumes.
         hdbet_weights: folder of HD-BET's weights; HDBET_WEIGHTS or its own where absent.
-        workers: processes of this machine; 0 takes one for each core.
+        workers: processes of this machine; 0 takes one for each core that has 3 GB of memory.
         memory_gb: that each process may take; 0 shares the machine's memory out.
         scheduler: address of a running dask scheduler, tcp://host:8786, whose workers do it.
         shard: i/n, this job's part of n; run `group` once all are done.
@@ -90,14 +90,14 @@ def openneuro(
         )
         set_weights(hdbet_weights)
         if read_switch(dry_run, option="dry_run"):
-            estimates = estimate_build(Path(out).resolve(), wanted, options)
+            estimates = estimate_build(Path(str(out)).resolve(), wanted, options)
             print(format_estimates(estimates, options.workers.count))
             return COMPLETE
         rules = FetchRules(
             read_switch(clean, option="clean"),
             read_switch(accept_unverified, option="accept_unverified"),
         )
-        return report_outcome(out, build_from_openneuro(Path(out), wanted, options, rules))
+        return report_outcome(out, build_from_openneuro(Path(str(out)), wanted, options, rules))
 
     return Command(run)
 

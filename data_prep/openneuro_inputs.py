@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from data_prep.bids import index_listing
 from data_prep.dataset_description import read_dataset_description
@@ -12,8 +13,8 @@ from data_prep.dataset_options import DatasetOptions
 from data_prep.download import Plan, download_dataset, plan_download
 from data_prep.download_rounds import Patience
 from data_prep.shipped_masks import list_mask_paths
-from data_prep.source_records import PlannedDataset
-from data_prep.sources import Source
+from data_prep.source_records import PlannedDataset, read_sources
+from data_prep.sources import Source, with_version
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ def plan_openneuro(
     """
     names = [source.accession for source in inputs.sources]
     inputs.options.check(names, bundle)
-    plans = [plan_download(source, output_dir, select_nothing) for source in inputs.sources]
+    known = read_sources(output_dir)
+    sources = [settle_version(source, known) for source in inputs.sources]
+    plans = [plan_download(source, output_dir, select_nothing) for source in sources]
     chosen = {plan.source.accession: choose_subjects(plan, inputs) for plan in plans}
     check_subjects(inputs, plans)
     return [
@@ -59,6 +62,13 @@ def plan_openneuro(
         for plan in plans
         if chosen[plan.source.accession]
     ]
+
+
+def settle_version(source: Source, known: Mapping[str, Mapping[str, Any]]) -> Source:
+    """Where no version was asked for, that of an earlier run; else the newest will be taken."""
+    if source.version is not None or source.accession not in known:
+        return source
+    return with_version(source, known[source.accession]["description"]["version"])
 
 
 def select_nothing(paths: tuple[str, ...]) -> Iterable[str]:
@@ -129,6 +139,7 @@ def plan_listing(
         hold_out=source.accession in options.hold_out,
         site=options.sites.get(source.accession, source.site or source.accession),
         masks=list_mask_paths(plan.paths),
+        has_fixed_version=True,
     )
 
 

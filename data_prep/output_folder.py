@@ -10,7 +10,6 @@ from filelock import FileLock, Timeout
 from data_prep.job_array import JobShard
 from data_prep.store import (
     DOWNLOADS,
-    RAW,
     SESSIONS,
     SHARDS,
     SOURCES,
@@ -19,9 +18,8 @@ from data_prep.store import (
     read_json,
 )
 
-LOCK = ".lock"
+LOCK = ".lock"  # also the mark of a folder that is ours
 WRITTEN = (SHARDS, SESSIONS, SOURCES, VOLUMES, DOWNLOADS)
-OURS = {*map(str, (SESSIONS, SOURCES, SHARDS, RAW, DOWNLOADS)), "dataset.json", "bids", LOCK}
 # Jobs of an array may start in the same moment; each looks whether a whole run is going on.
 PATIENCE_SECONDS = 30
 
@@ -33,17 +31,28 @@ def check_output(output_dir: Path, section: dict[str, Any]) -> None:
     if not output_dir.is_dir():
         raise ValueError(f"{output_dir}: is a file. Expected a new folder or a slice dataset.")
     names = {path.name for path in output_dir.iterdir()}
-    if names and not names & OURS:
+    stored = output_dir / "dataset.json"
+    if (
+        names
+        and LOCK not in names
+        and not (stored.is_file() and "preprocessing" in read_json(stored))
+    ):
         raise ValueError(
             f"{output_dir}: holds {', '.join(sorted(names)[:3])} and no slice dataset. "
             "Choose a new folder: nothing of yours is overwritten."
         )
-    stored = output_dir / "dataset.json"
     if stored.is_file() and read_json(stored)["preprocessing"] != section:
         raise ValueError(
             f"{output_dir}: was built with another preprocessing section than the bundle's. "
             "Choose a new folder, or use the bundle that it was built with."
         )
+
+
+def claim_output(output_dir: Path, section: dict[str, Any]) -> None:
+    """Check a folder, and mark it as ours before anything is written."""
+    check_output(output_dir, section)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    (output_dir / LOCK).touch()
 
 
 def remove_unfinished(output_dir: Path) -> None:

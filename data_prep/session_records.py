@@ -89,10 +89,24 @@ def compute_key(
         "inputs": inputs,
         "preprocessing": section,
         "brain_extraction": method,
-        "tools": {name: version(name) for name in TOOLS},
-        "write_volumes": task.write_volumes,
+        "tools": describe_tools(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(), inputs
+
+
+def describe_making(section: Any, method: str) -> dict[str, Any]:
+    """What is the same for all sessions of a dataset: preprocessing, method and programs."""
+    text = json.dumps(section, sort_keys=True)
+    return {
+        "preprocessing": hashlib.sha256(text.encode()).hexdigest(),
+        "brain_extraction": method,
+        "tools": describe_tools(),
+    }
+
+
+def describe_tools() -> dict[str, str]:
+    """Versions of the programs whose results land in a shard."""
+    return {name: version(name) for name in TOOLS}
 
 
 def compute_checksum(path: Path, verified: str | None, *, reread: bool) -> str:
@@ -114,11 +128,14 @@ def is_done(task: SessionTask, key: str) -> bool:
     if not path.is_file():
         return False
     record = read_json(path)
+    if record["key"] != key or (task.write_volumes and record["shards"] and not record["volumes"]):
+        return False
     shards = task.output_dir / SHARDS
-    endings = (".npy", "_mask.npy", ".json")
-    files = [shards / f"{stem}{ending}" for stem in record["shards"] for ending in endings]
-    files += [task.output_dir / name for name in record.get("volumes", [])]
-    return record["key"] == key and all(file.is_file() for file in files)
+    files = [shards / f"{stem}{end}" for stem in record["shards"] for end in (".npy", "_mask.npy")]
+    files += [task.output_dir / name for name in record["volumes"]]
+    sides = [shards / f"{stem}.json" for stem in record["shards"]]
+    is_whole = all(file.is_file() for file in (*files, *sides))
+    return is_whole and all(read_json(side)["key"] == key for side in sides)
 
 
 def read_exclusions(task: SessionTask) -> list[Exclusion]:
@@ -130,28 +147,46 @@ def read_exclusions(task: SessionTask) -> list[Exclusion]:
 def write_record(
     task: SessionTask,
     key: str,
+    made_by: Mapping[str, Any],
     *,
     shards: list[str],
     volumes: list[str],
     exclusions: list[Exclusion],
 ) -> None:
-    """Vouch for a session: its shards and volumes are complete."""
+    """Vouch for a session: its shards and volumes are complete.
+
+    Args:
+        task: the session.
+        key: of all that they depend on.
+        made_by: of that, what is the same for all sessions of a dataset.
+        shards: stems, relative to the folder of shards.
+        volumes: files, relative to the slice dataset.
+        exclusions: images that gave nothing.
+    """
     record = {
         "key": key,
         "dataset": task.session.dataset,
         "subject": task.session.subject,
         "session": task.session.session or "",
+        **made_by,
         "shards": shards,
+        "volumes": volumes,
         "exclusions": [asdict(exclusion) for exclusion in exclusions],
-        **({"volumes": volumes} if volumes else {}),
     }
     write_json(record_path(task.output_dir, task.session), record)
+
+
+def remove_record(task: SessionTask) -> None:
+    """Take back what was vouched for."""
+    record_path(task.output_dir, task.session).unlink(missing_ok=True)
 
 
 def leave_out(
     task: SessionTask, reason: str, files: Mapping[str, str] | None = None
 ) -> list[Exclusion]:
     """Record that a whole session could not be worked on; a later run tries it again.
+
+    A session that was finished before stays as it was.
 
     Args:
         task: the session.
@@ -162,7 +197,9 @@ def leave_out(
         exclude(task.session, path.name, (files or {}).get(path.name, reason))
         for path in list_images(task.session)
     ]
-    write_record(task, NOT_DONE, shards=[], volumes=[], exclusions=exclusions)
+    path = record_path(task.output_dir, task.session)
+    if not path.is_file() or read_json(path)["key"] == NOT_DONE:
+        write_record(task, NOT_DONE, {}, shards=[], volumes=[], exclusions=exclusions)
     return exclusions
 
 

@@ -22,7 +22,7 @@ MASK_NAME = "_desc-brain_mask.nii"
 def list_shipped_masks(folder: Path) -> list[str]:
     """Paths of the masks below a dataset's ``derivatives``, relative to the dataset."""
     found = folder.glob(f"derivatives/**/anat/*{MASK_NAME}*")
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+    return sorted(path.relative_to(folder).as_posix() for path in found if path.is_file())
 
 
 def list_mask_paths(paths: Iterable[str]) -> list[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from data_prep.bids import Exclusion, ScanSession
 from data_prep.session_records import name_session
-from data_prep.splits import SITE_PREFIX
+from data_prep.splits import SITE_PREFIX, assign_splits, read_splits
 from data_prep.store import SOURCES, read_json, write_json
 
 
@@ -27,6 +27,7 @@ class PlannedDataset:
         hold_out: kept for an external test.
         site: where it was acquired; its name where that is not known.
         masks: paths of the brain masks that it ships, relative to its folder.
+        has_fixed_version: whether its version stands for its content.
     """
 
     name: str
@@ -38,36 +39,82 @@ class PlannedDataset:
     hold_out: bool
     site: str
     masks: Sequence[str] = ()
+    has_fixed_version: bool = False
 
 
-def save_source(
+def save_sources(
     output_dir: Path,
-    dataset: PlannedDataset,
+    datasets: Sequence[PlannedDataset],
     groups: Mapping[tuple[str, str], str],
     *,
     split_by_site: bool,
 ) -> None:
-    """Keep what is known of an input; what an earlier run knew of other subjects stays.
+    """Keep what is known of the inputs; what an earlier run knew of other subjects stays.
+
+    Nothing is written unless all of it agrees with what is there.
 
     Raises:
-        ValueError: a subject would change its group, and with it maybe its part.
+        ValueError: a name means another dataset or version than before, the groups name an unknown
+            dataset, or a subject would change its group or part.
     """
-    path = output_dir / SOURCES / f"{dataset.name}.json"
-    known: dict[str, Any] = read_json(path) if path.is_file() else {}
+    known = read_sources(output_dir)
+    _check_groups(groups, {*known, *(dataset.name for dataset in datasets)})
+    new = {
+        dataset.name: _describe(dataset, known.get(dataset.name, {}), groups, split_by_site)
+        for dataset in datasets
+    }
+    merged = {**known, **new}
+    pairs = [(name, group) for name in merged for group in set(merged[name]["groups"].values())]
+    stored = read_splits(output_dir / "splits.tsv")
+    assign_splits(pairs, hold_out=list_held_out(merged), existing=stored)
+    for name, source in new.items():
+        write_json(output_dir / SOURCES / f"{name}.json", source)
+
+
+def _describe(
+    dataset: PlannedDataset,
+    known: Mapping[str, Any],
+    groups: Mapping[tuple[str, str], str],
+    split_by_site: bool,
+) -> dict[str, Any]:
+    """What is kept of one input."""
+    _check_same(dataset, known.get("description", dataset.description))
     own = {
         session.subject_id: _find_group(dataset, session, groups, split_by_site)
         for session in dataset.sessions
     }
     _check_unchanged(known.get("groups", {}), own)
     planned = {name_session(session) for session in dataset.sessions}
-    source = {
+    looked_at = {*own, *(exclusion.subject_id for exclusion in dataset.passed_over)}
+    others = [row for row in known.get("index", ()) if row["subject_id"] not in looked_at]
+    return {
         "description": dict(dataset.description),
         "groups": {**known.get("groups", {}), **own},
         "hold_out": dataset.hold_out or known.get("hold_out", False),
-        "index": [asdict(exclusion) for exclusion in dataset.passed_over],
+        "index": [*others, *(asdict(exclusion) for exclusion in dataset.passed_over)],
         "sessions": sorted(planned.union(known.get("sessions", ()))),
     }
-    write_json(path, source)
+
+
+def _check_groups(groups: Mapping[tuple[str, str], str], names: Collection[str]) -> None:
+    if unknown := sorted({name for name, _ in groups}.difference(names)):
+        raise ValueError(
+            f"the table of groups names the dataset {unknown[0]}, which is no input. Expected one "
+            f"of {', '.join(sorted(names))}."
+        )
+
+
+def _check_same(dataset: PlannedDataset, known: Mapping[str, str]) -> None:
+    """ValueError where a name stands for other scans than before."""
+    compared = ("name", "version") if dataset.has_fixed_version else ("name",)
+    for field in compared:
+        before, now = known[field], dataset.description[field]
+        if before != now:
+            raise ValueError(
+                f"{dataset.name}: its {field} was {before!r} in an earlier run and is {now!r} now. "
+                "Give it another name (--inputs NAME=FOLDER), keep to one version "
+                "(--datasets ds000001@1.0.0), or build into a new folder."
+            )
 
 
 def _check_unchanged(known: Mapping[str, str], own: Mapping[str, str]) -> None:

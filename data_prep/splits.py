@@ -47,7 +47,7 @@ def read_groups(path: Path) -> dict[tuple[str, str], str]:
             )
         for row in reader:
             dataset, subject, group = (row[column] for column in COLUMNS)
-            if not (dataset and subject and group):
+            if not (dataset and subject and group) or group == "n/a":
                 raise ValueError(f"{path}, line {reader.line_num}: a value is missing in {row}.")
             subject = f"sub-{subject.removeprefix('sub-')}"
             if groups.setdefault((dataset, subject), group) != group:
@@ -56,6 +56,15 @@ def read_groups(path: Path) -> dict[tuple[str, str], str]:
                     f"{groups[dataset, subject]} and {group}. Keep one."
                 )
     return groups
+
+
+def read_splits(path: Path) -> dict[DatasetGroup, str]:
+    """Part of each (dataset, group) of an earlier run; empty where there was none."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        return {(row["dataset"], row["group"]): row["split"] for row in rows}
 
 
 def assign_splits(

@@ -36,7 +36,6 @@ class Stages:
     max_in_plane_spacing_mm: float
 
 
-@lru_cache(maxsize=8)
 def load_stages(bundle: Path, brain_extraction: str | None = None) -> Stages:
     """Build the stages of a bundle.
 
@@ -50,10 +49,16 @@ def load_stages(bundle: Path, brain_extraction: str | None = None) -> Stages:
     config = bundle / CONFIG
     if not config.is_file():
         raise FileNotFoundError(f"{config}: no such file. Name the bundle's folder with --bundle.")
+    return _load_stages(bundle, brain_extraction, config.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _load_stages(bundle: Path, brain_extraction: str | None, changed_ns: int) -> Stages:
+    """Once for each state of the config: workers of a cluster may live for weeks."""
     if str(bundle) not in sys.path:
         sys.path.insert(0, str(bundle))  # as MONAI's runner does: configs name `scripts.*`
     parser = ConfigParser()
-    parser.read_config(str(config))
+    parser.read_config(str(bundle / CONFIG))
     parser["bundle_root"] = str(bundle)
     if brain_extraction is not None:
         parser["brain_extraction"] = brain_extraction

@@ -90,8 +90,10 @@ def write_shard(output_dir: Path, stem: Path, stack: SliceStack, facts: dict[str
     base = output_dir / SHARDS / stem
     write_array(base.with_name(f"{base.name}.npy"), stack.images)
     write_array(base.with_name(f"{base.name}_mask.npy"), stack.masks)
+    truth = base.with_name(f"{base.name}_dseg.npy")
+    truth.unlink(missing_ok=True)  # of an earlier run that had one
     if stack.dseg is not None:
-        write_array(base.with_name(f"{base.name}_dseg.npy"), stack.dseg)
+        write_array(truth, stack.dseg)
     description = {
         **facts,
         "affine": np.round(stack.affine, 6).tolist(),

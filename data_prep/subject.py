@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,10 +20,12 @@ from data_prep.contrasts import (
 from data_prep.session_records import (
     SessionTask,
     compute_key,
+    describe_making,
     exclude,
     is_done,
     leave_out,
     read_exclusions,
+    remove_record,
     write_record,
 )
 from data_prep.shipped_masks import describe_method, select_stages
@@ -30,12 +34,17 @@ from data_prep.stages import Stages, load_stages
 from data_prep.store import write_shard
 from data_prep.threads import single_threaded
 
+ADDRESS = re.compile(r"\(0x[0-9a-f]+\)")  # of an object in memory, as ITK prints it
+
+logger = logging.getLogger(__name__)
+
 
 def prepare_session(task: SessionTask) -> list[Exclusion]:
     """Write the shards of one session, and last the record that vouches for them.
 
     What fails is left out and listed, never raised: a damaged file, a mask that fails quality
-    control, a registration that did not work. The record is the same for the same inputs.
+    control, a registration that did not work. What is no fault of the data, such as a full disk,
+    leaves the whole session out until a later run. The record is the same for the same inputs.
 
     Returns:
         What was left out, with reasons.
@@ -50,13 +59,15 @@ def _prepare(task: SessionTask) -> list[Exclusion]:
         key, inputs = compute_key(task, section=section, method=method)
         if is_done(task, key):
             return read_exclusions(task)
-        stages = select_stages(task)
-    except (ValueError, OSError) as error:
+        volumes, exclusions = prepare_volumes(task, select_stages(task))
+        remove_record(task)  # it would vouch for shards that are about to change
+        shards = [_write_volume(task, volume, key, inputs) for volume in volumes]
+        files = write_session_volumes(task, volumes) if task.write_volumes else []
+    except Exception as error:  # whatever it is must not cost the other sessions
+        logger.debug("%s", task.session.subject_id, exc_info=True)
         return leave_out(task, describe_error(error))
-    volumes, exclusions = prepare_volumes(task, stages)
-    shards = [_write_volume(task, volume, key, inputs) for volume in volumes]
-    files = write_session_volumes(task, volumes) if task.write_volumes else []
-    write_record(task, key, shards=shards, volumes=files, exclusions=exclusions)
+    made_by = describe_making(section, method)
+    write_record(task, key, made_by, shards=shards, volumes=files, exclusions=exclusions)
     return exclusions
 
 
@@ -97,7 +108,9 @@ def prepare_volumes(
     def attempt(path: Path, step: Callable[[], PreparedVolume]) -> PreparedVolume | None:
         try:
             return step()
-        except (ValueError, OSError, RuntimeError) as error:
+        except (ValueError, RuntimeError) as error:
+            if not isinstance(find_cause(error), ValueError):
+                raise  # no fault of the data: memory, the disk, a device; it may go better later
             exclusions.append(exclude(session, path.name, describe_error(error)))
             return None
 
@@ -113,10 +126,18 @@ def prepare_volumes(
     return [volume for volume in (t1w, moved, registered) if volume is not None], exclusions
 
 
-def describe_error(error: BaseException) -> str:
-    """One line that says what went wrong: MONAI wraps an error once per transform around it."""
+def find_cause(error: BaseException) -> BaseException:
+    """What went wrong: MONAI wraps an error once per transform around it."""
     while isinstance(error, RuntimeError) and error.__cause__ is not None:
         error = error.__cause__
-    if not isinstance(error, (ValueError, OSError, RuntimeError)):
-        raise error  # a fault of the program, not of the data
-    return " ".join(str(error).split())
+    return error
+
+
+def describe_error(error: BaseException) -> str:
+    """One line that says what went wrong, without places of this machine."""
+    cause = find_cause(error)
+    if isinstance(cause, OSError) and cause.strerror:
+        name = Path(cause.filename).name if isinstance(cause.filename, str) else ""
+        return ": ".join(filter(None, (name, cause.strerror)))
+    kind = "" if isinstance(cause, (ValueError, OSError)) else f"{type(cause).__name__}: "
+    return kind + " ".join(ADDRESS.sub("", str(cause)).split())

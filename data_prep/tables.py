@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from data_prep.bids import NOT_A_FILE
 from data_prep.bids_derivative import write_descriptions
 from data_prep.session_records import NOT_DONE, TOOLS
 from data_prep.source_records import list_held_out, read_groups_of_sources, read_sources
-from data_prep.splits import assign_splits
+from data_prep.splits import assign_splits, read_splits
 from data_prep.store import (
     FORMAT_VERSION,
     SESSIONS,
@@ -78,6 +79,26 @@ def list_missing(output_dir: Path) -> list[str]:
     return sorted(planned.difference(f"{path.parent.name}/{path.stem}" for path in done))
 
 
+def check_alike(output_dir: Path) -> None:
+    """Raise ValueError where sessions of one dataset were made by other methods or programs.
+
+    It happens where jobs of an array had other options, or part of an older dataset was done again.
+    """
+    first: dict[str, dict[str, Any]] = {}
+    for record in read_records(output_dir):
+        if record["key"] == NOT_DONE:
+            continue
+        other = first.setdefault(record["dataset"], record)
+        for field in ("preprocessing", "brain_extraction", "tools"):
+            if record[field] != other[field]:
+                names = [f"{r['subject']} {r['session']}".strip() for r in (other, record)]
+                raise ValueError(
+                    f"{record['dataset']}: {names[1]} was made with {field} {record[field]}, "
+                    f"{names[0]} with {other[field]}. Run the build again for the whole dataset, "
+                    "with the same options, so that all are made alike."
+                )
+
+
 def write_group(output_dir: Path, section: dict[str, Any]) -> int:
     """The whole group step, from what all sessions left behind; it may be done again at any time.
 
@@ -85,8 +106,9 @@ def write_group(output_dir: Path, section: dict[str, Any]) -> int:
         How many images were left out because they failed; ``exclusions.tsv`` says why.
 
     Raises:
-        ValueError: no session gave a slice.
+        ValueError: no session gave a slice, or sessions of a dataset were made in other ways.
     """
+    check_alike(output_dir)
     failed = write_exclusions(output_dir)
     write_tables(output_dir, section)
     write_descriptions(output_dir, read_sources(output_dir))
@@ -140,12 +162,7 @@ def update_splits(
     output_dir: Path, pairs: Sequence[tuple[str, str]], hold_out: Sequence[str]
 ) -> pd.DataFrame:
     """Dataset, group and split, sorted; earlier assignments are kept."""
-    stored = output_dir / "splits.tsv"
-    existing: dict[tuple[str, str], str] = {}
-    if stored.is_file():
-        table = pd.read_csv(stored, sep="\t", dtype=str)
-        columns = (table[name].tolist() for name in ("dataset", "group", "split"))
-        existing = {(dataset, group): part for dataset, group, part in zip(*columns, strict=True)}
+    existing = read_splits(output_dir / "splits.tsv")
     assigned = assign_splits(pairs, hold_out=hold_out, existing=existing)
     rows = [(dataset, group, split) for (dataset, group), split in sorted(assigned.items())]
     return pd.DataFrame(rows, columns=["dataset", "group", "split"])
@@ -174,13 +191,14 @@ def describe_subjects(slices: pd.DataFrame) -> pd.DataFrame:
 def write_exclusions(output_dir: Path) -> int:
     """Write ``exclusions.tsv`` from sources and records, and count the images that failed.
 
-    Names that are no T1w or T2w, or a second one of a session, are listed but not counted.
+    Names that are no T1w or T2w, or a second one of a session, are listed but not counted; broken
+    links are.
     """
     failed = [row for record in read_records(output_dir) for row in record["exclusions"]]
     passed_over = [row for source in read_sources(output_dir).values() for row in source["index"]]
     table = pd.DataFrame(failed + passed_over, columns=EXCLUSION_COLUMNS)
     write_tsv(output_dir / "exclusions.tsv", table.sort_values(EXCLUSION_COLUMNS))
-    return len(failed)
+    return len(failed) + sum(row["reason"] == NOT_A_FILE for row in passed_over)
 
 
 def describe_dataset(

@@ -8,11 +8,20 @@ from contextlib import contextmanager
 
 import SimpleITK as sitk
 import torch
+from distributed.system import MEMORY_LIMIT
+
+# A pair of 1 mm takes 2.4 GB with deepbet (tests/benchmarks); one of 0.7 mm somewhat more.
+SESSION_BYTES = 3e9
 
 
 def count_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def count_workers() -> int:
+    """Sessions that this machine can work on at once."""
+    return max(1, min(count_cores(), int(MEMORY_LIMIT / SESSION_BYTES)))
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 from collections.abc import Collection, Mapping
-from importlib.metadata import version
+from functools import cache
 from pathlib import Path
 
-from data_prep.session_records import TOOLS
+from data_prep.session_records import describe_tools
 from data_prep.stages import load_stages
 
 
@@ -24,8 +26,22 @@ def describe_software(bundle: Path, methods: Collection[str | None]) -> dict[str
         ).resolve_method()
         for method in methods
     }
-    tools = {name: version(name) for name in TOOLS}
-    return {"python": platform.python_version(), **tools, **made_by}
+    section = json.dumps(load_stages(bundle).section, sort_keys=True)
+    return {
+        "python": platform.python_version(),
+        **describe_tools(),
+        "code": hash_code(bundle),
+        "preprocessing": hashlib.sha256(section.encode()).hexdigest(),
+        **made_by,
+    }
+
+
+@cache
+def hash_code(bundle: Path) -> str:
+    """Of the source files as they were when this process asked first, soon after importing them."""
+    files = [*Path(__file__).parent.glob("*.py"), *(bundle / "scripts").glob("*.py")]
+    texts = [path.read_bytes() for path in sorted(files, key=lambda path: path.name)]
+    return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
 def describe_problem(

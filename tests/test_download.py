@@ -125,7 +125,7 @@ def test_a_verified_description_survives_a_call_that_fails(server, out):
 
 def test_a_description_set_aside_by_a_killed_run_comes_back(server, out):
     fetch(out)
-    raw(out, DESCRIPTION).rename(out / "downloads" / "ds000001_1.0.0.description")
+    raw(out, DESCRIPTION).rename(out / "raw" / "ds000001" / ".1.0.0.description")
     server.log.clear()
     assert fetch(out).failed == {}
     assert is_whole(out, DESCRIPTION)

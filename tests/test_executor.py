@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ import pytest
 import torch
 from distributed import LocalCluster
 
-from data_prep import subject
+from data_prep import executor, subject, threads
 from data_prep.bids_inputs import BidsInputs, build_from_bids
 from data_prep.build import BuildOptions
 from data_prep.dataset_options import DatasetOptions
@@ -87,13 +88,13 @@ def test_a_worker_that_takes_more_memory_than_it_has_is_ended():
 
 def test_a_session_has_one_thread_and_leaves_the_others_their_own(monkeypatch):
     monkeypatch.setattr(subject, "_prepare", lambda task: torch.get_num_threads())
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         assert subject.prepare_session(None) == 1
         assert torch.get_num_threads() == 2
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +132,38 @@ def test_a_cluster_that_cannot_be_used_says_why(workers, threads, check, message
         pytest.raises(ValueError, match=message),
     ):
         run(die_always, [1], Workers(1, scheduler=cluster.scheduler_address), check)
+
+
+def wait_long(begun: Path) -> None:
+    begun.touch()
+    time.sleep(60)
+
+
+def end_workers(cluster: LocalCluster, begun: Path) -> None:
+    wait_for(begun.exists)
+    cluster.scale(0)
+
+
+def test_without_any_worker_left_it_does_not_wait_for_ever(monkeypatch, tmp_path):
+    """As when a cluster's time is over."""
+    monkeypatch.setattr(executor, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(executor, "PATIENCE_SECONDS", 0.3)
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+    with cluster:
+        ender = threading.Thread(target=end_workers, args=(cluster, tmp_path / "begun"))
+        ender.start()
+        with pytest.raises(ValueError, match="no worker is left"):
+            run(wait_long, [tmp_path / "begun"], Workers(1, scheduler=cluster.scheduler_address))
+        ender.join()
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory_gb", "expected"), [(8, 64, 8), (8, 16, 5), (64, 64, 21), (2, 1, 1)]
+)
+def test_as_many_workers_as_have_memory(monkeypatch, cores, memory_gb, expected):
+    monkeypatch.setattr(threads, "count_cores", lambda: cores)
+    monkeypatch.setattr(threads, "MEMORY_LIMIT", memory_gb * 1e9)
+    assert threads.count_workers() == expected
 
 
 def test_a_worker_with_other_software_or_without_the_folders_is_unfit(tmp_path):
@@ -178,8 +211,6 @@ def kill_after_the_first(process: subprocess.Popen[bytes], out: Path) -> None:
 
 
 def test_two_workers_of_a_scheduler_of_which_one_is_killed_build_what_one_process_does(tmp_path):
-    import threading
-
     folder = save_dataset(tmp_path / "heads", pairs=2, t1w_only=1, t2w_only=1)
     build(tmp_path / "alone", folder, Workers(1))
     file, out = tmp_path / "scheduler.json", tmp_path / "out"

@@ -364,3 +364,19 @@ def test_on_a_gpu_the_mask_is_the_same_and_cudnn_is_left_alone(weights, monkeypa
     mask = hd_bet.extract_brain(nib.Nifti1Image(voxels, np.eye(4)))
     assert torch.backends.cudnn.benchmark == before
     np.testing.assert_array_equal(mask, voxels > voxels.mean())
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("torch.nn.modules.conv.Conv3d", True),
+        ("torch.nn.LeakyReLU", True),
+        ("torch.nn.functional.torch.os.system", False),
+        ("torch.nn.functional.relu", False),
+        ("torch.nn.Absent", False),
+        ("os.system", False),
+    ],
+)
+def test_only_layers_are_built_from_plans(target, expected):
+    """`torch.nn.functional.torch.os.system` is the system's shell."""
+    assert hd_bet_weights.is_layer(target) is expected

@@ -17,14 +17,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from data_prep import openneuro_build
 from data_prep.bids import index_listing
 from data_prep.build import BuildOptions, Outcome
 from data_prep.dataset_options import DatasetOptions
 from data_prep.download_rounds import Patience
 from data_prep.executor import Workers
+from data_prep.openneuro_answers import UnreachableError
 from data_prep.openneuro_build import FetchRules, build_from_openneuro
 from data_prep.openneuro_estimate import estimate_build, format_estimates
-from data_prep.openneuro_inputs import OpenNeuroInputs
+from data_prep.openneuro_inputs import OpenNeuroInputs, list_subjects
 from data_prep.sources import KNOWN_SOURCES, parse_sources
 from data_prep.verify import verify_dataset
 from tests.openneuro_server import OpenNeuroServer, read_images, read_tree
@@ -180,7 +182,7 @@ def test_what_cannot_be_had_is_left_out_and_comes_with_a_later_run(
 def keep_other_datasets(built: Path, out: Path, name: str) -> None:
     """Copy a build as if one dataset had never been fetched, and no table been written."""
     shutil.copytree(built, out)
-    for path in (*out.glob(f"*/{name}"), *out.glob(f"*/{name}[._]*"), *out.glob("*.*")):
+    for path in (*out.glob(f"*/{name}"), *out.glob(f"*/{name}[._]*"), *out.glob("[!.]*.*")):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -310,6 +312,39 @@ def test_a_scan_that_was_changed_after_its_download_is_not_used(server, undistur
     assert build(out, "ds002330").left_out == 2
     reasons = pd.read_csv(out / "exclusions.tsv", sep="\t")["reason"]
     assert reasons.str.contains("has changed since it was verified").all()
+
+
+def test_versions_do_not_mix_and_an_unpinned_one_stays(openneuro_server, published, tmp_path):
+    for version in ("1.0.0", "1.1.0"):
+        openneuro_server.publish("ds999999", version, published["ds002330"])
+        first = min(list_subjects(published["ds002330"]))
+        build(tmp_path / "out", "ds999999", subjects=[first])
+    sources = json.loads((tmp_path / "out" / "dataset.json").read_text())["sources"]
+    assert sources["ds999999"]["version"] == "1.0.0"  # the newest when it was begun
+    with pytest.raises(
+        ValueError, match=r"its version was '1.0.0' in an earlier run and is '1.1.0'"
+    ):
+        build(tmp_path / "out", "ds999999@1.1.0", subjects=[first])
+
+
+def test_a_dataset_that_cannot_be_reached_does_not_keep_the_others(
+    server, undisturbed, tmp_path, monkeypatch
+):
+    """The second of three."""
+    real = openneuro_build.download_dataset
+
+    def fail(source, *arguments, **options):
+        if source.accession == "ds002382":
+            raise UnreachableError("ds002382: no answer")
+        return real(source, *arguments, **options)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(openneuro_build, "download_dataset", fail)
+        assert build(out) == Outcome(2, has_tables=True)
+    assert len(pd.read_csv(out / "subjects.tsv", sep="\t")) == 4
+    assert build(out) == Outcome(0, has_tables=True)
+    assert read_built(out) == read_built(undisturbed)
 
 
 def run_command(out: Path, *, seconds: float | None) -> int:

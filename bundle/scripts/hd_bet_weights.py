@@ -13,8 +13,10 @@ import hashlib
 import json
 import os
 import pickle
+import pydoc
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +157,20 @@ def _read_checkpoint(folder: Path, pins: dict[str, str]) -> dict[str, Any]:
             ) from error
 
 
+def is_layer(target: str) -> bool:
+    """Whether a dotted name is a layer or network of those packages, not reached through them."""
+    if not target.startswith(PACKAGES_OF_LAYERS):
+        return False
+    if find_spec(target.partition(".")[0]) is None:
+        return True  # nothing of it can be called where it is not installed
+    found = pydoc.locate(target)
+    return (
+        isinstance(found, type)
+        and issubclass(found, torch.nn.Module)
+        and found.__module__.startswith(tuple(name.rstrip(".") for name in PACKAGES_OF_LAYERS))
+    )
+
+
 def _check_layers(plans: dict[str, Any], path: Path) -> None:
     """ValueError where the plans have nnU-Net import and call anything but layers."""
     for name, configuration in plans.get("configurations", {}).items():
@@ -164,7 +180,7 @@ def _check_layers(plans: dict[str, Any], path: Path) -> None:
         options = architecture["arch_kwargs"]
         called = [options[key] for key in architecture["_kw_requires_import"]]
         for target in (architecture["network_class_name"], *called):
-            if target is not None and not str(target).startswith(PACKAGES_OF_LAYERS):
+            if target is not None and not is_layer(str(target)):
                 raise ValueError(
                     f"HD-BET: {path} builds {name} from {target!r}. Expected classes of "
                     f"{' and '.join(PACKAGES_OF_LAYERS)}: these are not HD-BET's plans."

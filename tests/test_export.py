@@ -8,6 +8,7 @@ import math
 import re
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +48,28 @@ def read_description(path: Path) -> dict[str, Any]:
         return json.loads(archive.read(name))["export"]
 
 
-@pytest.mark.parametrize(
-    "sizes",
-    [{}, {"upsampling": "transposed"}, {"slices": 3}],
-    ids=["resize", "transposed", "three slices"],
-)
-@pytest.mark.parametrize("kind", FORMATS)
-def test_an_exported_network_computes_the_same_at_any_batch_and_size(tmp_path, kind, sizes):
-    network = save_model(tmp_path, **sizes)
-    file = tmp_path / f"model{SUFFIXES[kind]}"
-    export(kind, str(file), models_dir=str(tmp_path), **(SMALL | sizes))
+@dataclass(frozen=True)
+class Exported:
+    """A network of the usual kind, T2w to T1w, and its file."""
+
+    network: ResnetGenerator
+    file: Path
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def exported(request, tmp_path_factory) -> Exported:
+    """Once for each format: ONNX takes long."""
+    folder = tmp_path_factory.mktemp(request.param)
+    network = save_model(folder, "t2w_to_t1w")
+    file = folder / f"model{SUFFIXES[request.param]}"
+    options = {"models_dir": str(folder), "direction": "t2w_to_t1w", **SMALL}
+    export(request.param, str(file), **options)
+    return Exported(network, file)
+
+
+def check_same(network: ResnetGenerator, kind: str, file: Path, channels: int) -> None:
+    """The file computes what the network does, at any batch and size."""
     run = FORMATS[kind][1](file)
-    channels = sizes.get("slices", 1)
     for batch, height, width in [(3, 96, 132), (1, 128, 128), (2, 33, 67), (1, 5, 7), (1, 8, 62)]:
         images = torch.rand(batch, channels, height, width) * 2 - 1
         with torch.no_grad():
@@ -66,13 +77,32 @@ def test_an_exported_network_computes_the_same_at_any_batch_and_size(tmp_path, k
         assert difference <= LARGEST_DIFFERENCE, (batch, height, width)
 
 
-@pytest.mark.parametrize("kind", FORMATS)
-def test_an_exported_file_says_what_it_is_and_what_it_expects_to_see(tmp_path, kind):
-    save_model(tmp_path, "t2w_to_t1w")
+def name_kind(file: Path) -> str:
+    return next(kind for kind, suffix in SUFFIXES.items() if suffix == file.suffix)
+
+
+def test_an_exported_network_computes_the_same_at_any_batch_and_size(exported):
+    check_same(exported.network, name_kind(exported.file), exported.file, channels=1)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{"upsampling": "transposed"}, {"slices": 3}],
+    ids=["transposed", "three slices"],
+)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] if k == "onnx" else []) for k in FORMATS]
+)
+def test_so_do_networks_of_other_kinds(tmp_path, kind, sizes):
+    network = save_model(tmp_path, **sizes)
     file = tmp_path / f"model{SUFFIXES[kind]}"
-    export(kind, str(file), models_dir=str(tmp_path), direction="t2w_to_t1w", **SMALL)
-    description = read_description(file)
-    weights = (tmp_path / "model_t2w_to_t1w.pt").read_bytes()
+    export(kind, str(file), models_dir=str(tmp_path), **(SMALL | sizes))
+    check_same(network, kind, file, sizes.get("slices", 1))
+
+
+def test_an_exported_file_says_what_it_is_and_what_it_expects_to_see(exported):
+    description = read_description(exported.file)
+    weights = exported.file.with_name("model_t2w_to_t1w.pt").read_bytes()
     assert description["model_sha256"] == hashlib.sha256(weights).hexdigest()
     assert description["direction"] == "t2w_to_t1w"
     assert description["sizes"] == SMALL
@@ -84,16 +114,15 @@ def test_an_exported_file_says_what_it_is_and_what_it_expects_to_see(tmp_path, k
     assert "@" not in preprocessing
 
 
-@pytest.mark.parametrize("kind", ["onnx", "torch_export"])  # TorchScript keeps lines of its source
-def test_no_path_of_this_machine_is_inside(tmp_path, kind):
-    save_model(tmp_path)
-    file = tmp_path / f"model{SUFFIXES[kind]}"
-    export(kind, str(file), models_dir=str(tmp_path), **SMALL)
+def test_no_path_of_this_machine_is_inside(exported):
+    file = exported.file
+    if file.suffix == ".ts":
+        pytest.skip("TorchScript keeps lines of its source")
     contents = [file.read_bytes()]
-    if kind != "onnx":
+    if file.suffix != ".onnx":
         with zipfile.ZipFile(file) as archive:
             contents += [archive.read(name) for name in archive.namelist()]
-    for place in (str(tmp_path), str(BUNDLE)):
+    for place in (str(file.parent), str(BUNDLE)):
         assert not any(place.encode() in content for content in contents)
 
 
@@ -112,10 +141,10 @@ def test_torchscript_holds_the_metadata_and_the_config_of_its_own_direction_and_
     assert "brain/extra/metadata.json" in zipfile.ZipFile(file).namelist()
 
 
-def test_onnx_has_the_stated_opset_names_and_free_sizes(tmp_path):
-    save_model(tmp_path)
-    export("onnx", str(tmp_path / "model.onnx"), models_dir=str(tmp_path), **SMALL)
-    model = onnx.load(tmp_path / "model.onnx")
+def test_onnx_has_the_stated_opset_names_and_free_sizes(exported):
+    if exported.file.suffix != ".onnx":
+        pytest.skip("of ONNX")
+    model = onnx.load(exported.file)
     onnx.checker.check_model(model, full_check=True)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 20)]
     for value, name in ((model.graph.input[0], "image"), (model.graph.output[0], "pred")):

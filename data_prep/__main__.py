@@ -10,7 +10,7 @@ from pathlib import Path
 import fire
 
 from data_prep.build_commands import bids, group, phantom
-from data_prep.command_line import COMPLETE, FAILED, Command, check_options
+from data_prep.command_line import COMPLETE, FAILED, INTERRUPTED, Command, check_options
 from data_prep.download import verify_downloads
 from data_prep.fetch_weights import find_folder, find_url, install_weights
 from data_prep.openneuro_command import openneuro
@@ -128,6 +128,9 @@ def main() -> int:
         if not isinstance(command, Command):
             return FAILED  # fire has shown its help
         return command.run()
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return INTERRUPTED
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +17,7 @@ from data_prep.bids import Exclusion, ScanSession
 from data_prep.executor import Workers, run_for_each
 from data_prep.job_array import JobShard, select_shard
 from data_prep.output_folder import check_output, claim_output, lock_output, remove_unfinished
-from data_prep.session_records import SessionTask, leave_out, name_session
+from data_prep.session_records import SessionTask, leave_out, list_images, name_session
 from data_prep.shipped_masks import SHIPPED, find_shipped_mask, uses_masks
 from data_prep.source_records import PlannedDataset, save_sources
 from data_prep.splits import read_groups
@@ -29,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 class Supply:
     """Where the files of sessions come from: these are there already, and stay."""
+
+    def check_room(self, tasks: Sequence[SessionTask]) -> None:
+        """Raise ValueError where the disk is too small for what the sessions lack."""
 
     def fetch(self, tasks: Sequence[SessionTask]) -> tuple[Sequence[SessionTask], int]:
         """Bring what the sessions of one dataset need.
@@ -101,8 +106,9 @@ def build_dataset(
         groups = read_groups(options.groups) if options.groups else {}
         save_sources(output_dir, datasets, groups, split_by_site=options.split_by_site)
         tasks = [task for each in datasets for task in make_tasks(output_dir, each, options)]
-        left_out = 0
-        for batch in select_batches(select_shard(tasks, options.shard), supply):
+        tasks, left_out = select_shard(tasks, options.shard), 0
+        (supply or Supply()).check_room(tasks)
+        for batch in select_batches(tasks, supply):
             left_out += prepare_batch(output_dir.resolve(), batch, options, supply or Supply())
         if options.shard is not None:
             return Outcome(left_out, has_tables=False)
@@ -181,7 +187,7 @@ def prepare_all(folder: Path, tasks: Sequence[SessionTask], options: BuildOption
         workers=options.workers,
         name=lambda task: f"{task.session.dataset}/{name_session(task.session)}",
         on_death=leave_out,
-        check=partial(describe_problem, bundle, folder, methods, software),
+        check=partial(describe_problem, bundle, list_folders(folder, tasks), methods, software),
     )
     left_out = 0
     for exclusions in tqdm(results, total=len(tasks), unit="session", desc="sessions"):
@@ -189,6 +195,15 @@ def prepare_all(folder: Path, tasks: Sequence[SessionTask], options: BuildOption
             logger.warning("%s", format_exclusion(exclusion))
             left_out += 1
     return left_out
+
+
+def list_folders(folder: Path, tasks: Sequence[SessionTask]) -> list[Path]:
+    """The slice dataset's, and for each input the innermost one that holds all its scans."""
+    holding: dict[str, list[Path]] = defaultdict(list)
+    for task in tasks:  # folders of scans that were used may have been removed
+        parents = [path.parent for path in list_images(task.session) if path.is_file()]
+        holding[task.session.dataset] += parents
+    return [folder, *(Path(os.path.commonpath(paths)) for paths in holding.values() if paths)]
 
 
 def format_exclusion(exclusion: Exclusion) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Exit codes: everything was used; some images were left out; it could not be done at all.
-COMPLETE, LEFT_OUT, FAILED = 0, 3, 1
+# Exit codes: everything was used; some images were left out; it could not be done at all; Ctrl-C.
+COMPLETE, LEFT_OUT, FAILED, INTERRUPTED = 0, 3, 1, 130
 
 
 @dataclass(frozen=True)

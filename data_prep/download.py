@@ -42,7 +42,7 @@ ESSENTIAL = (
 )
 """Fetched with every selection, where a dataset has them: openneuro-py does not leave them out."""
 
-LISTING_TRIES = 3
+LISTING_TRIES = 3  # when a run starts and somebody may be looking
 
 Select = Callable[[tuple[str, ...]], Iterable[str]]
 """Chooses from the paths of a listing."""
@@ -135,7 +135,8 @@ def download_dataset(
         name = (state.listing.accession, state.listing.version)
         with locked(folder, *name, wait_s=patience.lock_wait_s):
             # The addresses in a listing of an earlier day may lead nowhere.
-            listing = None if is_fresh else _fetch_listing_patiently(plan.source, folder, patience)
+            tries = patience.outage_rounds
+            listing = None if is_fresh else _fetch_listing(plan.source, folder, patience, tries)
             return _download(plan.source, folder, listing or state.listing, select, patience)
     return Download(plan.source, plan.root, tuple(file.path for file in plan.wanted), {})
 
@@ -199,7 +200,7 @@ def _find_state(source: Source, folder: Path, patience: Patience) -> tuple[Downl
         state = load_state(folder, source.accession, source.version)
         if state is not None:
             return state, False
-    listing = _fetch_listing_patiently(source, folder, patience)
+    listing = _fetch_listing(source, folder, patience, LISTING_TRIES)
     state = load_state(folder, listing.accession, listing.version) or DownloadState(folder, listing)
     state.listing = listing
     return state, True
@@ -222,7 +223,7 @@ def _make_plan(source: Source, state: DownloadState, select: Select) -> Plan:
     )
 
 
-def _fetch_listing_patiently(source: Source, folder: Path, patience: Patience) -> Listing:
+def _fetch_listing(source: Source, folder: Path, patience: Patience, tries: int) -> Listing:
     """List a version; silence of OpenNeuro is borne a few times.
 
     Raises:
@@ -233,7 +234,7 @@ def _fetch_listing_patiently(source: Source, folder: Path, patience: Patience) -
         try:
             return fetch_listing(source.accession, source.version)
         except UnreachableError as error:
-            if attempt == LISTING_TRIES:
+            if attempt >= tries:
                 stored = list_stored_versions(folder, source.accession)
                 known = f" Downloaded before: {', '.join(stored)}." if stored else ""
                 raise UnreachableError(f"{source}: {error}. {RUN_AGAIN}{known}") from error

@@ -32,6 +32,7 @@ class Patience:
 
     Attributes:
         rounds: that bring nothing, one after the other, before the download is given up.
+        outage_rounds: as many where no server answered for any file: an outage of about an hour.
         first_wait_s: before the second round; it doubles from round to round.
         longest_wait_s: bound of any wait, also of those that a server asks for.
         retries: of one file within a round.
@@ -41,6 +42,7 @@ class Patience:
     """
 
     rounds: int = 7
+    outage_rounds: int = 18
     first_wait_s: float = 5.0
     longest_wait_s: float = 300.0
     retries: int = 3
@@ -83,13 +85,14 @@ def fetch_files(
         gained = gained or fruitless == 0
         if not set(done.reasons) - set(given_up):
             continue
-        if fruitless >= patience.rounds:
+        if fruitless >= (patience.outage_rounds if done.unreachable else patience.rounds):
             if done.unreachable and not gained:
                 raise UnreachableError(f"{state.name}: {done.unreachable}. {RUN_AGAIN}")
             return {**done.reasons, **given_up}
         wait_s = compute_wait_s(fruitless, patience, done.retry_after_s, rng)
         missing = len(set(done.reasons) - set(given_up))
-        logger.info("%s: %d files are missing; again in %.0f s", state.name, missing, wait_s)
+        why = f" ({done.unreachable})" if done.unreachable else ""
+        logger.info("%s: %d files are missing%s; again in %.0f s", state.name, missing, why, wait_s)
         time.sleep(wait_s)
     return given_up
 

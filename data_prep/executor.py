@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import dask
 from distributed import CancelledError, Client, KilledWorker, LocalCluster, wait
@@ -52,6 +53,23 @@ class Workers:
         if self.memory_gb < 0:
             raise ValueError(f"memory_gb {self.memory_gb}. Expected 0 or more.")
 
+    def as_one(self) -> Workers:
+        """One process of this machine with the memory of all."""
+        return replace(self, count=1, memory_gb=self.memory_gb * self.count)
+
+
+@dataclass(frozen=True)
+class CheckedWork(Generic[Item, Result]):
+    """Work that a worker does only where it is fit for it."""
+
+    work: Callable[[Item], Result]
+    check: Callable[[], str]
+
+    def __call__(self, item: Item) -> Result:
+        if problem := self.check():
+            raise ValueError(f"the worker on {platform.node()} cannot be used: {problem}")
+        return self.work(item)
+
 
 def run_for_each(
     work: Callable[[Item], Result],
@@ -70,7 +88,8 @@ def run_for_each(
         workers: who does it. An item whose worker died is done again by another, at last alone.
         name: of an item, unique among them.
         on_death: result for an item whose workers all died, with the reason.
-        check: run once by each worker of a cluster; says what makes it unfit, "" where it is fit.
+        check: run by the workers of a cluster, at first and before each item, since more may
+            join; says what makes a worker unfit, "" where it is fit.
 
     Raises:
         ValueError: the scheduler cannot be reached, has no workers, has unfit ones, or is lost.
@@ -79,10 +98,17 @@ def run_for_each(
     if alone and not workers.scheduler:
         yield from map(work, items)
         return
+    lost: list[Item] = []
     with connect(workers, len(items)) as client:
         if workers.scheduler:
             check_workers(client, check)
-        yield from _collect(client, work, items, name, on_death)
+            work = CheckedWork(work, check)
+        yield from _collect(client, work, items, name, lost)
+        if workers.scheduler:
+            yield from _try_alone(client, work, lost, on_death)
+    if lost and not workers.scheduler:
+        with connect(workers.as_one(), 1) as client:
+            yield from _try_alone(client, work, lost, on_death)
 
 
 @contextmanager
@@ -146,27 +172,36 @@ def _collect(
     work: Callable[[Item], Result],
     items: Sequence[Item],
     name: Callable[[Item], str],
-    on_death: Callable[[Item, str], Result],
+    lost: list[Item],
 ) -> Iterator[Result]:
-    """All at once; then, each alone, those whose workers died: others may have killed them."""
+    """Results of all; those whose workers died are added to ``lost``."""
     run = uuid.uuid4().hex[:8]
     futures: Any = client.map(
         work, items, key=[f"{name(item)}-{run}" for item in items], pure=False, retries=1
     )
     item_of = {future.key: item for future, item in zip(futures, items, strict=True)}
-    lost: list[Item] = []
     for future in wait_for_each(client, futures):
         try:
             yield _wait_for(future)
         except KilledWorker:
             lost.append(item_of[future.key])
         future.release()
+
+
+def _try_alone(
+    client: Client,
+    work: Callable[[Item], Result],
+    lost: Sequence[Item],
+    on_death: Callable[[Item, str], Result],
+) -> Iterator[Result]:
+    """Each while no other is worked on: others may have killed its worker."""
     for item in lost:
+        limit = describe_limit(client)  # afterwards the worker may be gone
         try:
             (future,) = wait_for_each(client, [client.submit(work, item, pure=False)])
             yield _wait_for(future)
         except KilledWorker as error:
-            yield on_death(item, describe_deaths(client, error.allowed_failures + 1))
+            yield on_death(item, describe_deaths(error.allowed_failures + 1, limit))
 
 
 def wait_for_each(client: Client, futures: Sequence[Any]) -> Iterator[Any]:
@@ -198,11 +233,11 @@ def _wait_for(future: Any) -> Any:
         raise ValueError("the scheduler is lost. Run again: what is done stays done.") from error
 
 
-def describe_deaths(client: Client, deaths: int) -> str:
-    """Why an item was given up."""
+def describe_deaths(deaths: int, limit: str) -> str:
+    """Why an item was given up; the limit is that of the memory, in brackets."""
     return (
         f"the process that worked on it died {deaths} times; it may need more memory than it has"
-        f"{describe_limit(client)}. Take fewer --workers, then run again."
+        f"{limit}. Find a machine with more, then run again."
     )
 
 

@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from filelock import FileLock, Timeout
+
 from data_prep.resumable_download import PAUSES_S, check_space, download_file, open_url
 from data_prep.store import compute_sha256, write_json
 
@@ -65,10 +67,21 @@ def install_weights(
     Raises:
         ConnectionError: the download failed.
         FileExistsError: the folder is there.
-        ValueError: the licence was not accepted, or the archive is not what was expected.
+        ValueError: the licence was not accepted, another run is at it, or the archive is not what
+            was expected.
     """
     if not accept_licence:
         raise ValueError(f"{LICENCE}\n{url}\nTo download them, add --accept_licence.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+            return _install(folder, url, pauses_s)
+    except Timeout as error:
+        raise ValueError(f"{folder}: another run downloads it already. Wait for it.") from error
+
+
+def _install(folder: Path, url: str, pauses_s: Sequence[float]) -> str:
+    """What ``install_weights`` does once nobody else is at it."""
     if folder.exists():
         raise FileExistsError(f"{folder}: already there, and left as it is. Move it away first.")
     record = read_record(url)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 from data_prep.bids import Exclusion
 from data_prep.build import BuildOptions, Outcome, Supply, build_dataset
-from data_prep.download import download_dataset
+from data_prep.download import download_dataset, estimate
 from data_prep.download_rounds import Patience
 from data_prep.download_state import load_state
 from data_prep.openneuro_answers import UnreachableError
@@ -74,6 +76,30 @@ class OpenNeuroSupply(Supply):
     sources: Mapping[str, Source]
     rules: FetchRules
 
+    def check_room(self, tasks: Sequence[SessionTask]) -> None:
+        """Raise ValueError where the disk is too small; with ``clean`` datasets follow another."""
+        missing = [
+            self.count_missing_bytes(list(batch))
+            for _, batch in groupby(tasks, key=lambda task: task.session.dataset)
+        ]
+        needed = max([0, *missing]) if self.rules.clean else sum(missing)
+        free = shutil.disk_usage(self.output_dir).free
+        if needed > free:
+            raise ValueError(
+                f"{needed / 1e9:.2f} GB are to be fetched into {self.output_dir}, where "
+                f"{free / 1e9:.2f} GB are free. Make room, choose another folder or fewer "
+                "datasets, or take --clean true, which removes the scans of each dataset once it "
+                "is done."
+            )
+
+    def count_missing_bytes(self, tasks: Sequence[SessionTask]) -> int:
+        """Bytes to fetch for the unfinished sessions of one dataset."""
+        waiting = [task for task in self.add_checksums(tasks) if not is_finished(task)]
+        root = self.find_root(tasks[0])
+        wanted = [str(path.relative_to(root)) for task in waiting for path in list_files(task)]
+        source = self.sources[tasks[0].session.dataset]
+        return estimate(source, self.output_dir, lambda paths: wanted)
+
     def fetch(self, tasks: Sequence[SessionTask]) -> tuple[list[SessionTask], int]:
         """Fetch what the unfinished sessions of one dataset need; leave out what cannot be had."""
         vouched = self.add_checksums(tasks)
@@ -87,7 +113,7 @@ class OpenNeuroSupply(Supply):
             found = download_dataset(
                 source, self.output_dir, lambda paths: wanted, patience=self.rules.patience
             )
-        except UnreachableError as error:  # the other datasets may have their scans already
+        except (UnreachableError, ValueError) as error:  # the other datasets may fare better
             logger.warning("%s", error)
             left_out = sum(len(leave_out(task, f"not fetched: {error}")) for task in waiting)
             return [task for task in vouched if task not in waiting], left_out

@@ -97,8 +97,8 @@ def format_estimates(estimates: Sequence[Estimate], workers: int) -> str:
         [
             *lines,
             f"Fetching {gigabytes:.1f} GB: {fetching_h:.1f} h at {MEGABYTES_PER_SECOND:.0f} MB/s. "
-            f"Preparing {sessions} sessions: {preparing_h:.1f} h with {workers} workers and "
-            f"deepbet. Disk: {disk_gb:.1f} GB.",
+            f"Preparing {sessions} sessions: {preparing_h:.1f} h with {workers} workers of this "
+            f"machine and deepbet. Disk: {disk_gb:.1f} GB.",
         ]
     )
 

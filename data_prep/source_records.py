@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from data_prep.bids import Exclusion, ScanSession
 from data_prep.session_records import name_session
 from data_prep.splits import SITE_PREFIX, assign_splits, read_splits
 from data_prep.store import SOURCES, read_json, write_json
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ def save_sources(
     """
     known = read_sources(output_dir)
     _check_groups(groups, {*known, *(dataset.name for dataset in datasets)})
+    _warn_of_strangers(groups, datasets)
     new = {
         dataset.name: _describe(dataset, known.get(dataset.name, {}), groups, split_by_site)
         for dataset in datasets
@@ -94,6 +98,20 @@ def _describe(
         "index": [*others, *(asdict(exclusion) for exclusion in dataset.passed_over)],
         "sessions": sorted(planned.union(known.get("sessions", ()))),
     }
+
+
+def _warn_of_strangers(
+    groups: Mapping[tuple[str, str], str], datasets: Sequence[PlannedDataset]
+) -> None:
+    """A misspelt subject would be dealt out alone; one that was not selected is no matter."""
+    own = {(each.name, session.subject) for each in datasets for session in each.sessions}
+    names = {each.name for each in datasets}
+    if strangers := sorted(key for key in groups if key[0] in names and key not in own):
+        dataset, subject = strangers[0]
+        logger.warning(
+            "the table of groups names %d subjects of which this run has no scan, %s %s first",
+            *(len(strangers), dataset, subject),
+        )
 
 
 def _check_groups(groups: Mapping[tuple[str, str], str], names: Collection[str]) -> None:

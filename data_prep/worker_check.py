@@ -45,17 +45,20 @@ def hash_code(bundle: Path) -> str:
 
 
 def describe_problem(
-    bundle: Path, output_dir: Path, methods: Collection[str | None], expected: Mapping[str, str]
+    bundle: Path,
+    folders: Collection[Path],
+    methods: Collection[str | None],
+    expected: Mapping[str, str],
 ) -> str:
     """What makes this process unfit to work for another; "" where nothing does.
 
     Args:
         bundle: whose preprocessing is used.
-        output_dir: of the slice dataset.
+        folders: of the slice dataset and of its inputs.
         methods: of brain extraction that were asked for.
         expected: software of the process that asks.
     """
-    for folder in (bundle, output_dir):
+    for folder in (bundle, *folders):
         if not folder.is_dir():
             return f"it does not see {folder}. Expected a folder that all machines share."
     try:

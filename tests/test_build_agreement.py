@@ -170,6 +170,13 @@ def test_a_table_of_groups_that_cannot_be_meant_is_refused(heads, out, tmp_path,
         build(out, heads, groups=table)
 
 
+def test_a_subject_of_the_table_of_groups_that_is_not_there_is_named(heads, out, tmp_path, caplog):
+    table = tmp_path / "groups.tsv"
+    table.write_text("dataset\tsubject\tgroup\nheads\tsub-01\theads_sub-01\nheads\t1O\tp\n")
+    build(out, heads, groups=table)
+    assert "names 1 subjects of which this run has no scan, heads sub-1O first" in caplog.text
+
+
 def test_images_that_are_links_to_nowhere_count_as_left_out(tmp_path):
     folder = save_dataset(tmp_path / "heads", t1w_only=2)
     path = folder / "sub-02" / "anat" / "sub-02_T1w.nii.gz"

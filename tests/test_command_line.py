@@ -7,6 +7,8 @@ import sys
 import pytest
 from scripts.command_line import check_flags, run_command
 
+from data_prep import __main__ as data_prep_program
+
 
 def draw(output: str, *, run: str = "") -> str:
     raise ValueError(f"{output}: cannot be drawn from {run}.")
@@ -23,6 +25,16 @@ def test_an_error_of_input_is_one_line(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["draw", "x", "--run", "y"])
     with pytest.raises(SystemExit, match=r"error: x: cannot be drawn from y\."):
         run_command(draw, name="draw")
+
+
+def test_a_stop_by_hand_is_one_line_and_has_its_own_exit_code(monkeypatch, capsys):
+    def stop(*_) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["data_prep", "report", "OUT"])
+    monkeypatch.setattr(data_prep_program, "write_report", stop)
+    assert data_prep_program.main() == 130
+    assert capsys.readouterr().err == "stopped; the same command goes on where it was\n"
 
 
 def test_a_fault_of_the_program_is_not_hidden(monkeypatch):

@@ -22,7 +22,7 @@ from data_prep.bids import index_dataset
 from data_prep.download import Download, download_dataset, estimate, plan_download, verify_raw
 from data_prep.download_rounds import Patience, compute_wait_s
 from data_prep.download_state import locked
-from data_prep.openneuro_answers import UnreachableError
+from data_prep.openneuro_answers import FileStatus, UnreachableError
 from data_prep.sources import KNOWN_SOURCES, Source, parse_sources
 from tests.openneuro_server import FOR_EVER, GRAPHQL, OpenNeuroServer, read_images, read_tree
 
@@ -249,6 +249,20 @@ def test_without_a_terminal_the_log_tells_how_far_it_is(server, out, monkeypatch
     assert fetch(out).failed == {}
     assert "ds000001 1.0.0: fetching 1 files, 0.02 GB" in caplog.messages
     assert "ds000001 1.0.0: 0.01 of 0.02 GB" in caplog.messages
+
+
+def test_an_outage_is_waited_out_longer_than_one_file_is(server, out, monkeypatch):
+    silent = iter([True] * (HURRY.rounds + 2))
+    answer = download_rounds.announce
+
+    def fall_silent(files):
+        if next(silent, False):
+            return {file.path: FileStatus(0, reason="no answer") for file in files}
+        return answer(files)
+
+    monkeypatch.setattr(download_rounds, "announce", fall_silent)
+    assert fetch(out).failed == {}
+    assert next(silent, None) is None
 
 
 def test_waits_double_are_spread_and_bounded():

@@ -11,6 +11,7 @@ import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from filelock import FileLock
 from scripts import hd_bet_weights
 
 from data_prep import __main__ as command_line
@@ -104,7 +105,9 @@ def install(server, folder, **options):
 
 
 def list_files(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    """All but the locks, which stay."""
+    paths = (path for path in folder.rglob("*") if path.suffix != ".lock")
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 def test_the_three_files_that_are_opened_arrive_with_their_checksums(server, tmp_path):
@@ -231,6 +234,15 @@ def test_a_folder_that_is_there_stays_as_it_is(server, tmp_path):
     with pytest.raises(FileExistsError, match="left as it is"):
         install(server, tmp_path / "weights")
     assert list_files(tmp_path) == ["weights"]
+    assert server.requests == []
+
+
+def test_two_downloads_at_once_do_not_mix(server, tmp_path):
+    with (
+        FileLock(tmp_path / ".weights.lock"),
+        pytest.raises(ValueError, match="another run downloads it already"),
+    ):
+        install(server, tmp_path / "weights")
     assert server.requests == []
 
 

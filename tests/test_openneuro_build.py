@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import namedtuple
 from functools import partial
 from pathlib import Path
 
@@ -345,6 +346,43 @@ def test_a_dataset_that_cannot_be_reached_does_not_keep_the_others(
     assert len(pd.read_csv(out / "subjects.tsv", sep="\t")) == 4
     assert build(out) == Outcome(0, has_tables=True)
     assert read_built(out) == read_built(undisturbed)
+
+
+def test_a_scan_of_others_in_the_way_costs_its_dataset_only(server, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    (scan,) = undisturbed.glob("raw/ds002330/*/sub-*/anat/*T1w.nii.gz")
+    mine = out / scan.relative_to(undisturbed)
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(bytes(scan.stat().st_size))
+    (out / ".lock").touch()
+    assert build(out) == Outcome(2, has_tables=True)
+    left_out = pd.read_csv(out / "exclusions.tsv", sep="\t").query("dataset == 'ds002330'")
+    assert left_out["reason"].str.contains("Move them away").sum() == 2
+    assert mine.read_bytes() == bytes(scan.stat().st_size)
+    mine.unlink()
+    assert build(out) == Outcome(0, has_tables=True)
+    assert read_built(out) == read_built(undisturbed)
+
+
+@pytest.mark.parametrize("clean", [False, True])
+def test_too_small_a_disk_for_all_datasets_is_noticed_before_the_first(
+    server, undisturbed, tmp_path, monkeypatch, clean
+):
+    """What lies at hand does not count; with --clean only the largest dataset does."""
+    names = ("ds002330", "ds003745")
+    images = {
+        name: sum(p.stat().st_size for p in undisturbed.glob(f"raw/{name}/*/sub-*/anat/*.nii.gz"))
+        for name in names
+    }
+    needed = max(images.values()) if clean else sum(images.values())
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 0, needed - 1))
+    rules = FetchRules(clean=clean, patience=QUICK)
+    with pytest.raises(ValueError, match="Make room, choose another folder or fewer datasets"):
+        build(tmp_path / "out", ",".join(names), rules=rules)
+    assert list_scans(tmp_path / "out") == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 0, needed))
+    assert build(tmp_path / "out", ",".join(names), rules=rules).left_out == 0
 
 
 def run_command(out: Path, *, seconds: float | None) -> int:

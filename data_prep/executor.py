@@ -66,6 +66,7 @@ class CheckedWork(Generic[Item, Result]):
     check: Callable[[], str]
 
     def __call__(self, item: Item) -> Result:
+        """Raise ValueError where the worker is unfit."""
         if problem := self.check():
             raise ValueError(f"the worker on {platform.node()} cannot be used: {problem}")
         return self.work(item)

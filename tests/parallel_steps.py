@@ -71,4 +71,8 @@ def take_steps_together(processes: int, *arguments: Any) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    multiprocessing.spawn(_take_part, (processes, port, *arguments), nprocs=processes)
+    # Forked from one process that has imported all: nothing is imported twice.
+    multiprocessing.set_forkserver_preload([__name__])
+    multiprocessing.start_processes(
+        _take_part, (processes, port, *arguments), nprocs=processes, start_method="forkserver"
+    )

@@ -229,7 +229,8 @@ def test_one_bad_image_never_ends_a_run_and_is_named(tmp_path, contrast, capsys)
     for number, (name, (spoil, _)) in enumerate(FAULTS.items(), start=2):
         spoil(save_head(folder, f"sub-{number:02d}", contrast, seed=number))
         assert name
-    code = run_cli("bids", tmp_path / "out", inputs=folder, brain_extraction="heads=none")
+    options = {"brain_extraction": "heads=none", "workers": 1}
+    code = run_cli("bids", tmp_path / "out", inputs=folder, **options)
     assert code == LEFT_OUT
     assert f"Left out: {len(FAULTS)} images" in capsys.readouterr().out.splitlines()[-1]
     reasons = read_exclusions(tmp_path / "out")

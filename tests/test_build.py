@@ -132,6 +132,7 @@ def test_stopped_anywhere_it_ends_with_the_same_bytes(built, tmp_path, monkeypat
     assert read_bytes(tmp_path / "out") == read_bytes(tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 def test_workers_and_order_change_no_byte(built, tmp_path):
     folder, out = built
     build(tmp_path / "out", folder, workers=2)

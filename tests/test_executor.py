@@ -65,6 +65,7 @@ def take_memory(item: int, gigabytes: float = 2.5) -> str:
     return f"kept {len(filled)}"
 
 
+@pytest.mark.slow
 def test_what_a_dead_worker_had_is_done_by_another(tmp_path):
     assert sorted(run(partial(die_once, tmp_path), [1, 2, 3, 4], Workers(2))) == [1, 4, 9, 16]
     assert (tmp_path / "died").exists()

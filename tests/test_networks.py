@@ -100,6 +100,7 @@ def test_scripted_generator_gives_the_same_image(kind: str) -> None:
     torch.testing.assert_close(torch.jit.script(network)(image), network(image))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_exported_generator_takes_any_batch_and_any_multiple_of_four(kind: str) -> None:
     network, image = make_generator(kind), make_images(3, 1, 40, 44)

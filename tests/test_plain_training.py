@@ -62,7 +62,9 @@ def list_networks(trainer: Any, plain: EarlierStep) -> list[tuple[Any, Any]]:
     ]
 
 
-@pytest.mark.parametrize("upsampling", ["resize", "transposed"])
+@pytest.mark.parametrize(
+    "upsampling", ["resize", pytest.param("transposed", marks=pytest.mark.slow)]
+)
 def test_losses_and_weights_of_ten_steps_are_equal_in_float64(dataset, upsampling):
     trainer = make_exact(dataset, upsampling=upsampling)
     plain = make_plain(trainer, upsampling)

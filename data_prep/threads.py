@@ -10,7 +10,7 @@ import SimpleITK as sitk
 import torch
 from distributed.system import MEMORY_LIMIT
 
-# A pair of 1 mm takes 2.4 GB with deepbet (tests/benchmarks); one of 0.7 mm somewhat more.
+# Pairs of 1 mm take up to 2 GB with deepbet (tests/benchmarks); those of 0.7 mm somewhat more.
 SESSION_BYTES = 3e9
 
 

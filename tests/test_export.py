@@ -56,9 +56,13 @@ class Exported:
     file: Path
 
 
-@pytest.fixture(scope="module", params=FORMATS)
+# Tracing for ONNX takes most of a minute.
+KINDS = [pytest.param(kind, marks=pytest.mark.slow if kind == "onnx" else ()) for kind in FORMATS]
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def exported(request, tmp_path_factory) -> Exported:
-    """Once for each format: ONNX takes long."""
+    """Once for each format."""
     folder = tmp_path_factory.mktemp(request.param)
     network = save_model(folder, "t2w_to_t1w")
     file = folder / f"model{SUFFIXES[request.param]}"

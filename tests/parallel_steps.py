@@ -14,6 +14,7 @@ from scripts.processes import get_rank, join_processes, leave_processes
 from torch import multiprocessing
 
 from tests.exact_training import make_exact
+from tests.forked_processes import get_forking_context
 from tests.training_runs import AUGMENTATION
 
 OPTIONS: dict[str, Any] = {
@@ -71,8 +72,7 @@ def take_steps_together(processes: int, *arguments: Any) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # Forked from one process that has imported all: nothing is imported twice.
-    multiprocessing.set_forkserver_preload([__name__])
+    get_forking_context()
     multiprocessing.start_processes(
         _take_part, (processes, port, *arguments), nprocs=processes, start_method="forkserver"
     )

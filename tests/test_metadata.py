@@ -86,7 +86,8 @@ def test_every_package_that_the_bundle_imports_is_named(metadata: dict[str, Any]
                 imported |= {name.name.partition(".")[0] for name in node.names}
             elif isinstance(node, ast.ImportFrom):
                 imported.add(str(node.module).partition(".")[0])
-    own_or_optional = {"scripts", "nnunetv2", "onnxruntime", *sys.stdlib_module_names}
+    tuning = {"optuna", "plotly", "sqlalchemy"}
+    own_or_optional = {"scripts", "nnunetv2", "onnxruntime", *tuning, *sys.stdlib_module_names}
     distributions = packages_distributions()
     packages = {distributions[name][0].lower() for name in imported - own_or_optional}
     named = {name.lower() for name in metadata["required_packages_version"]}

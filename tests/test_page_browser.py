@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,25 +17,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from tests.chromium import needs_chromium, running_chromium
 from tests.evaluation_folder import write_evaluation
 
-NAMES = {"browser": ("chromium", "chromium-browser"), "driver": ("chromedriver",)}
-FOUND = {part: next(filter(None, map(shutil.which, names)), None) for part, names in NAMES.items()}
-MISSING = [part for part, path in FOUND.items() if path is None]
-pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"no {' and no '.join(MISSING)} of Chromium on the path"
-)
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--use-angle=swiftshader",  # WebGL without a graphics card
-    "--enable-unsafe-swiftshader",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--window-size=1000,800",
-)
+pytestmark = needs_chromium
 PATIENCE_S = 60  # drawing by the processor takes its time where several share it
 PHONE_WIDTH = 360  # CSS pixels of a narrow telephone
 FIRST_CELLS = "[...arguments[0].tBodies[0].rows].map((row) => row.cells[arguments[1]].textContent)"
@@ -44,15 +28,8 @@ FIRST_CELLS = "[...arguments[0].tBodies[0].rows].map((row) => row.cells[argument
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(FOUND["browser"])
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(str(FOUND["driver"]))
-    driver = webdriver.Chrome(options=options, service=service)
-    yield driver
-    driver.quit()
+    with running_chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from scripts.config_references import load_config
 MONAI_IDS = frozenset(  # what MONAI adds: metadata, and the ids of --tracking mlflow
     ["_meta_", "tracking_uri", "experiment_name", "run_name", "is_not_rank0", "save_execute_config"]
 )
+SEARCH_SPACES = "tuning"  # folder of JSON files that are no configs
 
 
 def check_option_names(*, configs_dir: str) -> None:
@@ -33,7 +34,8 @@ def check_option_names(*, configs_dir: str) -> None:
         )
     resolver = _find_resolver()
     names = {name.split(ReferenceResolver.sep)[0] for name in resolver.items} - {""}
-    known = MONAI_IDS.union(*(load_config(path) for path in folder.rglob("*.json")))
+    files = [path for path in folder.rglob("*.json") if path.parent.name != SEARCH_SPACES]
+    known = MONAI_IDS.union(*(load_config(path) for path in files))
     unknown = sorted(names - known - _list_references(resolver))
     if unknown:
         raise ValueError(_describe(unknown, known))

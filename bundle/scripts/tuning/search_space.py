@@ -1,0 +1,177 @@
+"""A search space: what a study varies, what all its trials share, and who proposes and prunes."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import BasePruner, NopPruner
+from optuna.samplers import BaseSampler
+
+from scripts.config_options import format_names
+from scripts.config_references import load_config
+from scripts.errors import find_cause
+from scripts.tuning.objectives import Objective, parse_objectives
+from scripts.tuning.parameters import Parameter, parse_parameters
+
+REQUIRED = {"parameters", "objectives", "sampler"}
+OPTIONAL = {"_desc_", "overlays", "fixed", "shortened", "pruner"}
+# What the tuning itself decides of each trial.
+OURS = frozenset({"bundle_root", "dataset_dir", "output_dir", "models_dir", "key_metric", "resume"})
+CHOSEN_ON = "validation"
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What a study is made of.
+
+    Attributes:
+        parameters: that vary.
+        objectives: what is sought; one, or several for a front.
+        overlays: config files upon train.json, relative to the folder of configs.
+        fixed: values of the recipe that do not vary.
+        shortened: values by which trials are shorter than a training; no part of the recipe.
+        sampler: config of the class that proposes values.
+        pruner: config of the class that stops hopeless trials; None for none.
+    """
+
+    parameters: tuple[Parameter, ...]
+    objectives: tuple[Objective, ...]
+    overlays: tuple[str, ...]
+    fixed: Mapping[str, Any]
+    shortened: Mapping[str, Any]
+    sampler: Mapping[str, Any]
+    pruner: Mapping[str, Any] | None
+
+    def make_sampler(self, seed: int) -> BaseSampler:
+        """The sampler, with random numbers of its own for every trial."""
+        return _instantiate({**self.sampler, "seed": seed}, BaseSampler, "sampler")
+
+    def make_pruner(self) -> BasePruner:
+        """The pruner."""
+        if self.pruner is None:
+            return NopPruner()
+        return _instantiate(self.pruner, BasePruner, "pruner")
+
+    def read_recipe(self, configs: Path) -> dict[str, Any]:
+        """What all recipes of this space have in common, as an overlay of train.json alone."""
+        recipe: dict[str, Any] = {}
+        for name in self.overlays:
+            recipe |= load_config(configs / name)
+        return {key: value for key, value in (recipe | dict(self.fixed)).items() if key != "_desc_"}
+
+    def find(self, name: str) -> Parameter:
+        """The parameter of a name."""
+        return next(each for each in self.parameters if each.name == name)
+
+
+def load_search_space(path: Path, configs: Path) -> tuple[SearchSpace, str]:
+    """Read and check a search space.
+
+    Args:
+        path: JSON file.
+        configs: folder of the bundle's configs.
+
+    Returns:
+        The space, and its content as text by which spaces compare.
+
+    Raises:
+        FileNotFoundError: there is no such file, or no such overlay.
+        ValueError: names the entry, what was found and what was expected.
+    """
+    try:
+        content = load_config(path)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: is no JSON ({error}).") from error
+    compared = json.dumps({k: v for k, v in content.items() if k != "_desc_"})
+    return parse_search_space(compared, configs, place=str(path)), compared
+
+
+def parse_search_space(text: str, configs: Path, *, place: str) -> SearchSpace:
+    """Read and check a search space from JSON text; see `load_search_space`."""
+    content = json.loads(text)
+    keys = set(content) if isinstance(content, dict) else set()
+    if (missing := REQUIRED - keys) or (unknown := keys - REQUIRED - OPTIONAL):
+        wrong = f"{min(missing)} is missing" if missing else f"{min(unknown)} is unknown"
+        raise ValueError(f"{place}: {wrong}. Expected {', '.join(sorted(REQUIRED | OPTIONAL))}.")
+    space = SearchSpace(
+        parse_parameters(content["parameters"], place=place),
+        parse_objectives(content["objectives"], place=place),
+        tuple(content.get("overlays", ())),
+        dict(content.get("fixed", {})),
+        dict(content.get("shortened", {})),
+        content["sampler"],
+        content.get("pruner"),
+    )
+    _check_ids(space, configs, place)
+    space.make_sampler(0)
+    _check_pruner(space, place)
+    return space
+
+
+def read_training_config(configs: Path, overlays: Sequence[str]) -> dict[str, Any]:
+    """`train.json` with overlays, unresolved."""
+    files = [configs / name for name in ("train.json", *overlays)]
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"{file}: there is no such config file.")
+    config: dict[str, Any] = ConfigParser.load_config_files([str(file) for file in files])
+    return config
+
+
+def _check_ids(space: SearchSpace, configs: Path, place: str) -> None:
+    """ValueError for an id that train.json has not, that is no number or word, or that is ours."""
+    parser = ConfigParser(read_training_config(configs, space.overlays))
+    varied = [parameter.name for parameter in space.parameters]
+    named = [*varied, *space.fixed, *space.shortened]
+    for name in named:
+        if name.split("#")[0] in OURS:
+            raise ValueError(f"{place}: {name} is decided by the tuning. Leave it out.")
+        if name not in parser:
+            known = [str(key) for key in parser.config]
+            raise ValueError(f"{place}: train.json has no id {format_names([name], known)}.")
+        if name in varied and isinstance(parser[name], dict):
+            raise ValueError(f"{place}: {name} is a component. Expected a number, word or list.")
+    if twice := [name for name in set(named) if named.count(name) > 1]:
+        raise ValueError(f"{place}: {twice[0]} is named in two sections. Keep one.")
+    given = {**parser.config, **space.fixed, **space.shortened}
+    split = given["evaluated_split"]
+    if "evaluated_split" in varied or split != CHOSEN_ON:
+        raise ValueError(
+            f"{place}: evaluated_split is {split!r}. Expected {CHOSEN_ON!r}: nothing is chosen on "
+            "subjects that are to judge the choice."
+        )
+
+
+def _check_pruner(space: SearchSpace, place: str) -> None:
+    if len(space.objectives) > 1 and space.pruner is not None:
+        raise ValueError(f"{place}: trials of several objectives cannot be pruned. Leave it out.")
+    if space.pruner is not None and not space.objectives[0].is_measured:
+        raise ValueError(
+            f"{place}: {space.objectives[0].name} is known at the end only, so nothing can be "
+            "pruned by it. Leave the pruner out."
+        )
+    space.make_pruner()
+
+
+def _instantiate(config: Mapping[str, Any], kind: type[Any], name: str) -> Any:
+    """A class of Optuna from its config; ValueError where it is none, or refuses its options."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # of options that were asked for
+            made = ConfigParser({"made": dict(config)}).get_parsed_content("made")
+    except (RuntimeError, ValueError, TypeError, ImportError) as error:
+        cause = find_cause(error)
+        raise ValueError(f"{name} {dict(config)}: cannot be made ({cause}).") from error
+    if not isinstance(made, kind):
+        raise ValueError(
+            f"{name} {dict(config)}: makes a {type(made).__name__}. Expected a {kind.__name__}, as "
+            f'by "_target_": "optuna.{name}s. ...".'
+        )
+    return made

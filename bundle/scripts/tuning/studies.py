@@ -1,0 +1,83 @@
+"""Studies: one search space on one slice dataset, whoever works on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.study import Study
+
+from scripts.config_references import list_differences
+from scripts.tuning.search_space import SearchSpace
+
+SPACE, DATA = "search_space", "slice_dataset"  # attributes of a study
+
+
+def open_study(
+    name: str, storage: RDBStorage, space: SearchSpace, *, content: str, dataset_dir: Path
+) -> Study:
+    """Make a study, or go on with it.
+
+    Args:
+        name: of the study.
+        storage: database.
+        space: what is searched.
+        content: of the space, as of `load_search_space`.
+        dataset_dir: slice dataset of all trials.
+
+    Raises:
+        ValueError: the study was begun with another space or other data.
+    """
+    study = optuna.create_study(
+        study_name=name,
+        storage=storage,
+        directions=[objective.direction for objective in space.objectives],
+        pruner=space.make_pruner(),
+        load_if_exists=True,
+    )
+    stored, data = study.user_attrs.get(SPACE), hash_dataset(dataset_dir)
+    if stored is None:
+        study.set_user_attr(DATA, data)
+        study.set_user_attr(SPACE, content)
+    elif json.loads(stored) != json.loads(content):
+        found = list_differences(json.loads(content), json.loads(stored), at="search space")
+        raise ValueError(
+            f"study {name} was begun with another search space: {next(found)}. Name another "
+            "--study, or give the space that it was begun with."
+        )
+    elif study.user_attrs[DATA] != data:
+        raise ValueError(
+            f"study {name} was begun on another slice dataset than {dataset_dir}. Name another "
+            "--study, or give the dataset that it was begun with."
+        )
+    return study
+
+
+def load_study(name: str, storage: RDBStorage) -> Study:
+    """A study that is there.
+
+    Raises:
+        ValueError: it is not; names those that are.
+    """
+    known = optuna.get_all_study_names(storage)
+    if name not in known:
+        raise ValueError(f"no study {name}. Found: {', '.join(sorted(known)) or 'none'}.")
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def hash_dataset(folder: Path) -> str:
+    """What makes two slice datasets the same for training: slices, each with its hash, and splits.
+
+    Raises:
+        FileNotFoundError: it is no slice dataset.
+    """
+    table = folder / "slices.parquet"
+    if not table.is_file():
+        raise FileNotFoundError(
+            f"{table}: there is no such file. Expected a slice dataset, made by "
+            "`python -m data_prep`."
+        )
+    return hashlib.sha256(table.read_bytes()).hexdigest()

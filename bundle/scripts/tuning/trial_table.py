@@ -1,0 +1,73 @@
+"""All trials of a study as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from scripts.tuning.search_space import SearchSpace
+from scripts.tuning.trials import EPOCHS, REASON, SECONDS
+from scripts.tuning.worker import is_failure
+
+WORDS = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+FAILED, LOST = "failed", "lost"  # by itself; with its worker
+REPEATED = "failed_trial"  # Optuna's name for the trial that another repeats
+
+
+def make_table(study: Study, space: SearchSpace) -> pd.DataFrame:
+    """One row a trial.
+
+    Columns are `trial`, `state` (finished, pruned, failed, lost, running or waiting; a lost one
+    was repeated by another), the objectives, the parameters, the last validated `epoch`, `seconds`,
+    the trial that it `repeats`, and the `reason` of a failure. A pruned trial has the last value
+    that was measured, which is no result: its training was not done.
+    """
+    rows = [_describe(trial, space) for trial in study.get_trials(deepcopy=False)]
+    columns = ["trial", "state", *(o.name for o in space.objectives)]
+    columns += [parameter.name for parameter in space.parameters]
+    columns += ["epoch", "seconds", "repeats", "reason"]
+    return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
+
+
+def _describe(trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
+    chosen = {name: space.find(name).read(stored) for name, stored in trial.params.items()}
+    attributes = trial.user_attrs
+    row = {
+        "trial": trial.number,
+        "state": name_state(trial),
+        "epoch": attributes.get(EPOCHS),
+        "seconds": attributes.get(SECONDS),
+        "repeats": trial.system_attrs.get(REPEATED),
+        "reason": attributes.get(REASON, ""),
+    }
+    return {**row, **chosen, **_read_values(trial, space)}
+
+
+def name_state(trial: FrozenTrial) -> str:
+    """What became of a trial, in a word."""
+    return WORDS.get(trial.state) or (FAILED if is_failure(trial) else LOST)
+
+
+def _read_values(trial: FrozenTrial, space: SearchSpace) -> dict[str, float]:
+    """Values of the objectives, as far as they are known."""
+    if trial.state == TrialState.COMPLETE and trial.values is not None:
+        names = [objective.name for objective in space.objectives]
+        return dict(zip(names, trial.values, strict=True))
+    if trial.intermediate_values:
+        last = max(trial.intermediate_values)
+        return {space.objectives[0].name: trial.intermediate_values[last]}
+    return {}
+
+
+def list_finished(study: Study) -> Sequence[FrozenTrial]:
+    """Trials whose training went to its end."""
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

@@ -1,0 +1,173 @@
+"""A worker of a study: takes trials until the study has as many as it should."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.engine import URL
+
+from scripts.tuning.storage import MOST_RETRIES, exclusive
+from scripts.tuning.trial_process import TrialError
+from scripts.tuning.trials import BEGUN, REASON, SECONDS, TrialSettings, run_trial
+
+logger = logging.getLogger(__name__)
+
+WAIT_S = 5.0  # between two looks at what others do
+FIRST_FAILURES = 5  # a study that begins with so many of them is wrong as a whole
+SILENT_BEATS = 10  # after which a trial that never began is lost
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a study is.
+
+    Attributes:
+        ended: trials that need not be run again: finished, pruned, or failed for a reason.
+        running: trials that somebody works on, or did when he died.
+        waiting: trials of dead workers, to be run again.
+    """
+
+    ended: int
+    running: int
+    waiting: int
+
+
+def count_trials(trials: list[FrozenTrial]) -> Progress:
+    """Count the trials of a study by what becomes of them."""
+    states = [trial.state for trial in trials]
+    failed = sum(is_failure(trial) for trial in trials)
+    return Progress(
+        sum(states.count(state) for state in ENDED) + failed,
+        states.count(TrialState.RUNNING),
+        states.count(TrialState.WAITING),
+    )
+
+
+def is_failure(trial: FrozenTrial) -> bool:
+    """Whether a trial failed by itself, and not because its worker was ended."""
+    return trial.state == TrialState.FAIL and REASON in trial.user_attrs
+
+
+def work(
+    study: Study,
+    storage: RDBStorage,
+    url: URL,
+    settings: TrialSettings,
+    *,
+    trials: int,
+    timeout_s: float | None,
+    seed: int,
+) -> None:
+    """Run trials beside any number of other workers, until together they have done enough.
+
+    Args:
+        study: what is worked on.
+        storage: in which it is.
+        url: of the storage.
+        settings: of its trials.
+        trials: of the study, all workers together.
+        timeout_s: after which no further trial begins; None for no end.
+        seed: of the proposals; each trial has its own by its number.
+
+    Raises:
+        ValueError: the first trials all failed.
+    """
+    end = None if timeout_s is None else time.monotonic() + timeout_s
+    clock = time.monotonic()
+    while end is None or time.monotonic() < end:
+        lock = ExitStack()
+        with lock:
+            lock.enter_context(exclusive(url))
+            _give_up_dead(study, storage)
+            known = study.get_trials(deepcopy=False)
+            progress = count_trials(known)
+            _check_first(known)
+            if progress.ended >= trials:
+                return
+            if progress.waiting or progress.ended + progress.running < trials:
+                study.sampler = settings.space.make_sampler(seed + len(known))
+                _run_one(study, settings, lock)
+                _log_progress(study, trials, time.monotonic() - clock)
+                continue
+        logger.info("%d trials are left, which other workers run; waiting", progress.running)
+        time.sleep(WAIT_S)
+
+
+def _give_up_dead(study: Study, storage: RDBStorage) -> None:
+    """Note which trials give no sign of life, and have them run again.
+
+    Optuna finds those that gave one once; a worker may have died before.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        optuna.storages.fail_stale_trials(study)
+    long_ago = datetime.now() - timedelta(seconds=SILENT_BEATS * (storage.heartbeat_interval or 0))
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        started = trial.datetime_start
+        if BEGUN not in trial.user_attrs and started is not None and started < long_ago:
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def _run_one(study: Study, settings: TrialSettings, lock: ExitStack) -> None:
+    """Take one trial; others may take theirs as soon as it is registered."""
+    taken: list[int] = []
+
+    def objective(trial: Trial) -> tuple[float, ...]:
+        lock.close()
+        taken.append(trial.number)
+        return run_trial(trial, settings)
+
+    try:
+        study.optimize(objective, n_trials=1, catch=(TrialError,))
+    except (UpdateFinishedTrialError, ValueError) as error:
+        if not taken or study.trials[taken[0]].state == TrialState.RUNNING:
+            raise
+        logger.warning("trial %d was taken for dead and given to another: %s", taken[0], error)
+    except KeyboardInterrupt:
+        if taken:
+            _have_repeated(study, taken[0])
+        raise
+
+
+def _have_repeated(study: Study, number: int) -> None:
+    """A trial that was stopped by hand is run again first when the study goes on."""
+    trial = study.trials[number]
+    if trial.state == TrialState.FAIL:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            RetryHeartbeatStaleTrialCallback(max_retry=MOST_RETRIES)(study, trial)
+
+
+def _check_first(known: list[FrozenTrial]) -> None:
+    """Raise ValueError where nothing has ever worked: it will not by more trials."""
+    tried = [trial for trial in known if trial.state.is_finished()]
+    failed = [trial for trial in tried if is_failure(trial)]
+    if len(failed) >= FIRST_FAILURES and len(failed) == len(tried):
+        raise ValueError(
+            f"the first {len(failed)} trials all failed, the last because of: "
+            f"{failed[-1].user_attrs[REASON]}. Correct that, then name another --study."
+        )
+
+
+def _log_progress(study: Study, trials: int, seconds: float) -> None:
+    """Say what came of the last trial of this worker, and when the study may end."""
+    known = study.get_trials(deepcopy=False)
+    progress = count_trials(known)
+    times = [t.user_attrs.get(SECONDS, 0.0) for t in known if t.state.is_finished()]
+    mean_s = sum(times) / max(1, len(times))
+    left_h = mean_s * (trials - progress.ended) / max(1, progress.running + 1) / 3600
+    logger.info(
+        "%d of %d trials are done; about %.1f h left with %d workers",
+        *(progress.ended, trials, left_h, progress.running + 1),
+    )

@@ -1,0 +1,140 @@
+"""A tuned recipe is taken only where it is better than the default, subject by subject."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from scripts import tune
+from scripts.tuning import full_trainings
+from scripts.tuning.confirmation import (
+    compare_recipes,
+    find_better,
+    find_decisive,
+    write_confirmation,
+)
+from scripts.tuning.full_trainings import Confirmation, train_all, write_recipe
+from scripts.tuning.objectives import Objective
+from scripts.tuning.trial_process import TrialError
+
+from tests.slice_dataset_fixture import BUNDLE
+
+SUBJECTS = 8
+# Of the default by seed, and how much the others are above it: for all, and for each subject.
+DEFAULT = {0: 0.50, 1: 0.52}
+
+
+def write_evaluation(folder: Path, ssim: list[float]) -> None:
+    """As `run evaluate` writes it, of a model and a trivial row."""
+    rows = ["model,kind,comparison,dataset,subject_id,session,ssim,psnr,mae"]
+    for number, value in enumerate(ssim):
+        subject = f"t2w,d,d_sub-{number:02d},,"
+        rows.append(f"chosen,model,{subject}{value},{20 + value},{1 - value}")
+        rows.append(f"copy,trivial,{subject}0.1,10,0.5")
+    folder.mkdir(parents=True)
+    (folder / "metrics.csv").write_text("\n".join(rows) + "\n")
+    summary = {"format_version": 1, "split": "validation", "datasets": ["d"], "paired": True}
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+
+def make_confirmation(folder: Path, gains: dict[str, dict[int, list[float]]]) -> Confirmation:
+    """Trainings whose SSIM is above the default's by a gain a subject, by recipe and seed."""
+    recipes = {"default": {}, **{name: {"learning_rate": 0.001} for name in gains}}
+    confirmation = Confirmation(recipes, (0, 1), folder, BUNDLE, folder, {})
+    for training in confirmation.list_trainings():
+        gain = gains.get(training.recipe, {}).get(training.seed, [0.0] * SUBJECTS)
+        start = DEFAULT[training.seed]
+        write_evaluation(training.folder / "evaluation", [start + g for g in gain])
+    return confirmation
+
+
+def gain(mean: float) -> list[float]:
+    return [mean + 0.001 * (number - SUBJECTS / 2 + 0.5) for number in range(SUBJECTS)]
+
+
+def test_a_recipe_that_is_better_with_every_seed_is_confirmed(tmp_path):
+    gains = {
+        "good": {0: gain(0.03), 1: gain(0.05)},
+        "chance": {0: gain(0.09), 1: gain(-0.01)},
+        "worse": {0: gain(-0.02), 1: gain(-0.02)},
+    }
+    confirmation = make_confirmation(tmp_path, gains)
+    content = compare_recipes(confirmation, seed=0)
+    found = {
+        row["model"]: row["mean"]
+        for row in content["differences"]
+        if (row["comparison"], row["figure"], row["other"]) == ("t2w", "ssim", "default")
+    }
+    assert found == pytest.approx({"good": 0.04, "chance": 0.04, "worse": -0.02})
+    assert find_better(content, comparison="t2w", figure="ssim") == ["good"]
+    assert find_better(content, comparison="t2w", figure="mae") == ["good"]
+    said = write_confirmation(content, confirmation, comparison="t2w", figure="ssim")
+    assert "good is better than the default" in said
+    assert json.loads((tmp_path / "confirmed.json").read_text())["learning_rate"] == 0.001
+    assert "copy" in (tmp_path / "confirmation.html").read_text()
+
+
+def test_a_mean_whose_interval_holds_nothing_is_no_gain(tmp_path):
+    wide = [0.2, -0.15] * (SUBJECTS // 2)
+    confirmation = make_confirmation(tmp_path, {"wide": {0: wide, 1: wide}})
+    (tmp_path / "confirmed.json").write_text("{}")  # of an earlier look with fewer seeds
+    content = compare_recipes(confirmation, seed=0)
+    said = write_confirmation(content, confirmation, comparison="t2w", figure="ssim")
+    assert "Keep the default" in said
+    assert not (tmp_path / "confirmed.json").exists()
+
+
+def test_the_figure_that_was_sought_decides():
+    assert find_decisive(Objective("t1w_psnr")) == ("t1w", "psnr")
+    assert find_decisive(Objective("t2w_unpaired_error")) == ("t2w", "ssim")
+
+
+def test_what_is_done_is_not_done_again_and_what_failed_is(tmp_path, monkeypatch):
+    recipes = {"default": {}, "other": {"learning_rate": 0.001}}
+    confirmation = Confirmation(recipes, (0, 1), tmp_path, BUNDLE, tmp_path, {"max_epochs": 2})
+    done, fails = [], iter([False, True])
+
+    def train(_, training):
+        if next(fails, False):
+            raise TrialError("out of memory")
+        done.append((training.recipe, training.seed))
+
+    def evaluate(_, training):
+        (training.folder / "evaluation").mkdir()
+        (training.folder / "evaluation" / "report.html").touch()
+
+    monkeypatch.setattr(full_trainings, "_train", train)
+    monkeypatch.setattr(full_trainings, "_evaluate", evaluate)
+    with pytest.raises(TrialError):
+        train_all(confirmation)
+    train_all(confirmation)
+    assert done == [("default", 0), ("other", 0), ("default", 1), ("other", 1)]
+    recipe = json.loads((tmp_path / "other" / "seed_1" / "recipe.json").read_text())
+    assert recipe == {"learning_rate": 0.001, "max_epochs": 2, "seed": 1}
+
+
+def test_another_recipe_in_the_same_folder_is_refused(tmp_path):
+    write_recipe(tmp_path / "recipe.json", {"seed": 0})
+    write_recipe(tmp_path / "recipe.json", {"seed": 0})
+    with pytest.raises(ValueError, match="another recipe was trained here"):
+        write_recipe(tmp_path / "recipe.json", {"seed": 1})
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "message"),
+    [
+        (tune.read_seeds, "0,0", "different whole numbers"),
+        (tune.read_seeds, "a", "different whole numbers"),
+        (tune.read_overrides, "{", "no JSON"),
+        (tune.read_overrides, "3", "expected JSON such as"),
+        (tune.read_recipes, "a/default.json", "there is no such config file"),
+    ],
+)
+def test_bad_options_are_refused(read, text, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        read(text)
+
+
+def test_seeds_are_read_as_a_command_line_gives_them():
+    assert tune.read_seeds("(0, 1, 2)") == tune.read_seeds("0,1,2") == (0, 1, 2)

@@ -111,11 +111,12 @@ def test_stopped_and_started_again_a_study_proposes_what_it_would_have(tmp_path,
     assert len(found[0]) == 6
 
 
-def run(data, tmp_path, *, trials=3, name="study", **changes) -> Path:
+def run(data, tmp_path, *, trials=3, name="study", keep_weights=False, **changes) -> Path:
     """In this process, each trial in one of its own."""
     space = write_space(tmp_path / "space.json", **changes)
     options = {"study": name, "n_trials": trials, "dataset_dir": str(data), "space": str(space)}
-    tune.run(**options, output_dir=str(tmp_path), device="cpu", heartbeat=5)
+    options |= {"output_dir": str(tmp_path), "keep_weights": keep_weights}
+    tune.run(**options, device="cpu", heartbeat=5)
     return tmp_path / name
 
 
@@ -157,8 +158,17 @@ def test_the_best_trial_is_a_recipe_and_its_training_can_be_run_again(studied):
     overrides = json.loads((folder / "overrides.json").read_text())
     assert overrides["max_epochs"] == 3
     assert overrides["key_metric"] == "t2w_ssim"
-    validated = torch.load(folder / "checkpoint_00000009.pt", weights_only=True)["evaluator"]
-    assert validated["best_metric"] == pytest.approx(best["t2w_ssim"])
+    written = {path.name.split(".")[0] for path in folder.iterdir()}
+    assert written == {"overrides", "tensorboard", "training"}
+
+
+def test_weights_are_kept_where_asked_and_are_worth_what_the_table_says(data, tmp_path):
+    folder = run(data, tmp_path, trials=1, pruner=None, keep_weights="true")
+    (value,) = read_trials(folder)["t2w_ssim"]
+    (checkpoint,) = folder.glob("trials/0000/checkpoint_*.pt")
+    validated = torch.load(checkpoint, weights_only=True)["evaluator"]
+    assert validated["best_metric"] == pytest.approx(value)
+    assert (checkpoint.parent / "model.pt").is_file()
 
 
 def test_a_trial_that_dies_fails_with_its_reason_and_the_study_goes_on(data, tmp_path, monkeypatch):
@@ -297,6 +307,23 @@ def test_a_trial_that_is_stopped_by_hand_is_run_again_first(data, tmp_path, monk
     first, second = study.trials
     assert (first.state, second.state) == (TrialState.FAIL, TrialState.COMPLETE)
     assert second.params == first.params
+
+
+def test_a_trial_that_was_taken_for_dead_ends_nothing(data, tmp_path, monkeypatch, caplog):
+    """As after a pause of the machine: another worker has its trial now."""
+    study, storage, url, settings = make_study(tmp_path, data, pruner=None)
+    other = optuna.load_study(study_name="s", storage=storage)
+
+    def be_overtaken(trial, settings):
+        if trial.number == 0:
+            other.tell(0, state=TrialState.FAIL)
+            trial.report(0.5, 1)
+        return (0.5,)
+
+    monkeypatch.setattr(worker, "run_trial", be_overtaken)
+    worker.work(study, storage, url, settings, trials=2, timeout_s=None, seed=0)
+    assert "trial 0 was taken for dead" in caplog.text
+    assert [t.state.name for t in study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
 def test_after_the_time_no_further_trial_begins(data, tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from optuna.study import Study
 from sqlalchemy.engine import URL
 
 from scripts.command_line import run_command
+from scripts.config_options import is_on
 from scripts.config_references import load_config
 from scripts.tuning.confirmation import (
     DEFAULT,
@@ -39,6 +40,7 @@ CONFIGS = BUNDLE / "configs"
 STOPPED = 130  # exit code, as of Ctrl-C
 
 
+@SetParseFn(str, "study", "storage", "device")  # a study "7" is no number
 def run(
     *,
     study: str,
@@ -52,6 +54,7 @@ def run(
     seed: int = 0,
     heartbeat: int = 60,
     threshold: float = 0.5,
+    keep_weights: bool | str = False,
 ) -> str:
     """Work on a study until it has enough trials, then write tables, recipes and pages.
 
@@ -71,13 +74,15 @@ def run(
         heartbeat: seconds between signs of life; after three without one a trial is dead, and
             another worker runs it again.
         threshold: on the objective, of the trials whose mean is consensus.json.
+        keep_weights: true leaves the models and checkpoints of all trials, hundreds of MB each.
     """
     check_study_name(study)
     check_number("n_trials", n_trials, at_least=1)
     check_number("heartbeat", heartbeat, at_least=1)
     folder = Path(output_dir) / study
     found, content = load_search_space(Path(space), CONFIGS)
-    settings = TrialSettings(found, BUNDLE, folder, Path(dataset_dir), device)
+    keeps = is_on(keep_weights)
+    settings = TrialSettings(found, BUNDLE, folder, Path(dataset_dir), device, keeps)
     url = find_url(storage, folder)
     opened = open_storage(url, heartbeat_s=heartbeat)
     with reported(url):
@@ -91,6 +96,7 @@ def run(
         return report_results(begun, found, folder, threshold)
 
 
+@SetParseFn(str, "study", "storage")
 def report(
     *, study: str, storage: str = "", output_dir: str = "outputs/tuning", threshold: float = 0.5
 ) -> str:
@@ -109,7 +115,7 @@ def report(
         return report_results(known, found, folder, threshold)
 
 
-@SetParseFn(str, "recipes", "seeds", "overrides")
+@SetParseFn(str, "study", "recipes", "seeds", "overrides", "storage", "device")
 def confirm(
     *,
     study: str,

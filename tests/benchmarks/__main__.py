@@ -16,6 +16,7 @@ from tests.benchmarks import (
     evaluation,
     generator_passes,
     inference,
+    pruning,
     step_memory,
     training_step,
 )
@@ -28,6 +29,7 @@ BENCHMARKS = (
     evaluation,
     data_stages,
     data_storage,
+    pruning,
 )
 COMMAND = "make bench"
 

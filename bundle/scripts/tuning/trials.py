@@ -21,6 +21,7 @@ from scripts.whole_files import write_text
 
 OVERRIDES = "overrides.json"
 WATCHED = "tuning/trial.json"
+WEIGHTS = ("checkpoint_*.pt", "model.pt", "model_t2w_to_t1w.pt", "best/*/model*.pt")
 BEGUN, EPOCHS, REASON, SECONDS = "begun", "epochs", "reason", "seconds"  # attributes of a trial
 
 
@@ -34,6 +35,7 @@ class TrialSettings:
         folder: of the study; trials get folders in it.
         dataset_dir: slice dataset.
         device: of the training; "" for the config's own.
+        keeps_weights: whether trials leave checkpoints and models, several hundred MB each.
     """
 
     space: SearchSpace
@@ -41,6 +43,7 @@ class TrialSettings:
     folder: Path
     dataset_dir: Path
     device: str
+    keeps_weights: bool = False
 
     def name_folder(self, number: int) -> Path:
         """Where a trial writes."""
@@ -67,7 +70,16 @@ def run_trial(trial: Trial, settings: TrialSettings) -> tuple[float, ...]:
         raise TrialError(str(error)) from error
     finally:
         trial.set_user_attr(SECONDS, round(time.monotonic() - started, 1))
+        if not settings.keeps_weights:
+            remove_weights(settings.name_folder(trial.number))
     return values
+
+
+def remove_weights(folder: Path) -> None:
+    """Remove models and checkpoints from a trial; its log, events and overrides stay."""
+    for pattern in WEIGHTS:
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def _train(trial: Trial, chosen: Mapping[str, Any], settings: TrialSettings) -> tuple[float, ...]:

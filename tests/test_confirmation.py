@@ -38,12 +38,14 @@ def write_evaluation(folder: Path, ssim: list[float]) -> None:
     (folder / "summary.json").write_text(json.dumps(summary))
 
 
-def make_confirmation(folder: Path, gains: dict[str, dict[int, list[float]]]) -> Confirmation:
+def make_confirmation(
+    folder: Path, gains: dict[str, dict[int, list[float]]], *, subjects: int = SUBJECTS
+) -> Confirmation:
     """Trainings whose SSIM is above the default's by a gain a subject, by recipe and seed."""
     recipes = {"default": {}, **{name: {"learning_rate": 0.001} for name in gains}}
     confirmation = Confirmation(recipes, (0, 1), folder, BUNDLE, folder, {})
     for training in confirmation.list_trainings():
-        gain = gains.get(training.recipe, {}).get(training.seed, [0.0] * SUBJECTS)
+        gain = gains.get(training.recipe, {}).get(training.seed, [0.0] * subjects)
         start = DEFAULT[training.seed]
         write_evaluation(training.folder / "evaluation", [start + g for g in gain])
     return confirmation
@@ -83,6 +85,13 @@ def test_a_mean_whose_interval_holds_nothing_is_no_gain(tmp_path):
     said = write_confirmation(content, confirmation, comparison="t2w", figure="ssim")
     assert "Keep the default" in said
     assert not (tmp_path / "confirmed.json").exists()
+
+
+def test_a_single_subject_confirms_nothing(tmp_path):
+    confirmation = make_confirmation(tmp_path, {"good": {0: [0.1], 1: [0.1]}}, subjects=1)
+    content = compare_recipes(confirmation, seed=0)
+    said = write_confirmation(content, confirmation, comparison="t2w", figure="ssim")
+    assert "Keep the default" in said
 
 
 def test_the_figure_that_was_sought_decides():

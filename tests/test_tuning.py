@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -160,6 +161,29 @@ def test_the_best_trial_is_a_recipe_and_its_training_can_be_run_again(studied):
     assert overrides["key_metric"] == "t2w_ssim"
     written = {path.name.split(".")[0] for path in folder.iterdir()}
     assert written == {"overrides", "tensorboard", "training"}
+
+
+@pytest.mark.slow
+def test_the_best_recipe_and_the_default_are_trained_to_the_end_and_compared(
+    data, studied, tmp_path
+):
+    shutil.copytree(studied, tmp_path / "study")
+    short = {**SPACE["fixed"], **SPACE["shortened"], "max_epochs": 2}
+    options = {"study": "study", "dataset_dir": str(data), "output_dir": str(tmp_path)}
+    options |= {"top": 1, "seeds": "0,1", "overrides": json.dumps(short), "device": "cpu"}
+    said = tune.confirm(**options)
+    assert said.endswith("Keep the default.")  # one validation subject shows nothing
+    content = json.loads((tmp_path / "study" / "confirmation" / "confirmation.json").read_text())
+    assert {row["kind"] for row in content["rows"]} == {"model", "trivial"}
+    assert {(row["model"], row["seed"]) for row in content["by_seed"]} == {
+        (model, seed) for seed in (0, 1) for model in ("default", find_best(studied))
+    }
+    assert tune.confirm(**options) == said
+
+
+def find_best(folder: Path) -> str:
+    table = read_trials(folder).query("state == 'finished'")
+    return f"trial_{table.loc[table['t2w_ssim'].idxmax(), 'trial']:04d}"
 
 
 def test_weights_are_kept_where_asked_and_are_worth_what_the_table_says(data, tmp_path):

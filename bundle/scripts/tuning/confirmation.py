@@ -104,6 +104,7 @@ def find_better(content: Mapping[str, Any], *, comparison: str, figure: str) -> 
         row
         for row in content["differences"]
         if (row["comparison"], row["figure"]) == (comparison, figure)
+        and row["low"] is not None  # as of a single subject
         and min(sign * row["low"], sign * row["high"]) > 0
     ]
     means = {

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
-from scripts.tuning.results import write_results
+from scripts.tuning.results import select_recipes, write_results
 from scripts.tuning.search_space import SearchSpace
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
@@ -79,14 +79,14 @@ def write_pages(folder: Path, *, finished: int = 12, threshold: float = 0.5, **c
     return write_results(study, space, folder, BUNDLE / "configs", threshold=threshold)
 
 
-def test_the_table_tells_finished_pruned_failed_and_lost_apart(tmp_path):
+def test_the_table_tells_finished_pruned_failed_and_given_up_apart(tmp_path):
     write_pages(tmp_path)
     table = pd.read_csv(tmp_path / "trials.csv")
     assert table["state"].value_counts().to_dict() == {
         "finished": 12,
         "pruned": 1,
         "failed": 1,
-        "lost": 1,
+        "given up": 1,
     }
     assert table.loc[table["state"] == "failed", "reason"].item() == "<i>memory</i>"
 
@@ -107,6 +107,27 @@ def test_without_good_trials_there_is_no_consensus_and_the_log_says_so(tmp_path,
     write_pages(tmp_path, threshold=0.9)
     assert not (tmp_path / "consensus.json").exists()
     assert "none is above 0.9" in caplog.text
+
+
+def test_results_of_an_earlier_report_do_not_stay(tmp_path):
+    write_pages(tmp_path)
+    assert (tmp_path / "consensus.json").is_file()
+    write_pages(tmp_path, threshold=0.9)
+    assert not (tmp_path / "consensus.json").exists()
+    (tmp_path / "front").mkdir()
+    (tmp_path / "front" / "trial_0099.json").write_text("{}")
+    write_pages(tmp_path, objectives=["t2w_ssim", "generator_parameters"], pruner=None)
+    assert not (tmp_path / "front" / "trial_0099.json").exists()
+    assert list((tmp_path / "front").glob("*.json"))
+
+
+def test_of_a_front_the_best_by_the_first_objective_are_confirmed(tmp_path):
+    both = ["t2w_ssim", "generator_parameters"]
+    space, _ = load_space(tmp_path / "space.json", objectives=both, pruner=None)
+    study = make_study(space, 12)
+    (name,) = select_recipes(study, space, BUNDLE / "configs", top=1)
+    best = max(study.best_trials, key=lambda trial: trial.values[0])
+    assert name == f"trial_{best.number:04d}"
 
 
 @pytest.mark.parametrize("finished", [0, 1])

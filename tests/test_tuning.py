@@ -17,11 +17,20 @@ import optuna
 import pandas as pd
 import pytest
 import torch
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from scripts import tune
 from scripts.tuning import trials as trial_module
 from scripts.tuning import worker
-from scripts.tuning.storage import find_url, hide, open_storage
+from scripts.tuning.storage import (
+    MOST_RETRIES,
+    find_url,
+    hide,
+    open_storage,
+    repeat_trial,
+    reported,
+)
 from scripts.tuning.studies import open_study
 from scripts.tuning.trial_process import TrialError, describe_death, describe_failure, running_trial
 from scripts.tuning.trials import REASON, TrialSettings
@@ -213,9 +222,11 @@ def test_a_trial_that_dies_fails_with_its_reason_and_the_study_goes_on(data, tmp
 
 
 def test_losses_that_are_no_numbers_fail_the_trial(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(worker, "FIRST_FAILURES", 2)
+    monkeypatch.setattr(worker, "MOST_FAILURES", 2)
     huge = {"type": "float", "low": 1e30, "high": 1e31}
-    with pytest.raises(ValueError, match="the first 2 trials all failed, .*not a finite number"):
+    with pytest.raises(
+        ValueError, match="the last 2 trials of this worker all failed, .*not a finite"
+    ):
         run(data, tmp_path, trials=9, parameters={"learning_rate": huge})
 
 
@@ -236,10 +247,11 @@ def test_a_process_that_leaves_without_a_word_is_told_by_its_code():
     assert describe_death(3) == "its process ended with code 3"
 
 
-def open_again(folder: Path, data: Path, **changes) -> optuna.Study:
+def open_again(folder: Path, data: Path, *, heartbeat_s=5, **changes) -> optuna.Study:
     space, content = load_space(folder / "other.json", **changes)
-    storage = open_storage(find_url("", folder / "study"), heartbeat_s=5)
-    return open_study("study", storage, space, content=content, dataset_dir=data)
+    storage = open_storage(find_url("", folder / "study"), heartbeat_s=heartbeat_s)
+    options = {"content": content, "dataset_dir": data, "configs": CONFIGS}
+    return open_study("study", storage, space, **options)
 
 
 def test_a_study_of_another_space_or_other_data_is_refused(data, tmp_path):
@@ -251,6 +263,8 @@ def test_a_study_of_another_space_or_other_data_is_refused(data, tmp_path):
     with pytest.raises(ValueError, match="begun on another slice dataset"):
         open_again(tmp_path, other)
     assert open_again(tmp_path, data, _desc_="other words").trials == []
+    with pytest.raises(ValueError, match="begun with another --heartbeat"):
+        open_again(tmp_path, data, heartbeat_s=6)
 
 
 @pytest.mark.parametrize(
@@ -258,6 +272,11 @@ def test_a_study_of_another_space_or_other_data_is_refused(data, tmp_path):
     [
         ({"storage": "mysql://a/b"}, "expected a file by sqlite, or postgresql"),
         ({"storage": "nonsense"}, "--storage is no address"),
+        ({"storage": "postgresql://me:se@cret@host/db"}, "an @ in the password as %40"),
+        ({"storage": "postgresql://me@host:port/db"}, "--storage is no address"),
+        ({"timeout": "2h"}, "--timeout 2h: expected a number"),
+        ({"threshold": -1}, "--threshold -1"),
+        ({"device": "cuda:7"}, "PyTorch sees"),
         ({"dataset_dir": "/nowhere"}, "Expected a slice dataset"),
         ({"study": "../up"}, "can be that of a folder"),
         ({"n_trials": 0}, "--n_trials 0"),
@@ -293,13 +312,16 @@ def test_a_password_may_come_by_the_environment(monkeypatch, tmp_path):
     url = find_url("", tmp_path)
     assert (url.password, url.drivername) == ("secret", "postgresql+psycopg")
     assert "secret" not in hide(url)
+    monkeypatch.setenv("TUNING_STORAGE", "postgresql://host/db?user=me&password=secret")
+    assert "secret" not in hide(find_url("", tmp_path))
 
 
 def make_study(tmp_path, data, **changes):
     space, content = load_space(tmp_path / "space.json", **changes)
     url = find_url("", tmp_path)
     storage = open_storage(url, heartbeat_s=1)
-    study = open_study("s", storage, space, content=content, dataset_dir=data)
+    options = {"content": content, "dataset_dir": data, "configs": CONFIGS}
+    study = open_study("s", storage, space, **options)
     return study, storage, url, TrialSettings(space, BUNDLE, tmp_path, data, "cpu")
 
 
@@ -331,6 +353,84 @@ def test_a_trial_that_is_stopped_by_hand_is_run_again_first(data, tmp_path, monk
     first, second = study.trials
     assert (first.state, second.state) == (TrialState.FAIL, TrialState.COMPLETE)
     assert second.params == first.params
+
+
+def test_what_repeats_a_trial_has_its_values_and_nothing_else_of_it(data, tmp_path, caplog):
+    """Else it would count as begun, as failed, or as pruned before at Hyperband's rungs."""
+    study, *_ = make_study(tmp_path, data, pruner=None)
+    with pytest.warns(UserWarning, match="Heartbeat"):
+        trial = study.ask()
+    trial.suggest_float("learning_rate", 1e-4, 1e-3, log=True)
+    trial.set_user_attr(REASON, "not of the next")
+    trial.report(0.5, 1)
+    study.tell(trial, state=TrialState.FAIL)
+    for number in range(MOST_RETRIES + 1):
+        repeat_trial(study, study.trials[number])
+    repeated = study.trials[1]
+    assert repeated.params == trial.params
+    assert (repeated.user_attrs, repeated.intermediate_values) == ({}, {})
+    assert repeated.system_attrs == {"failed_trial": 0, "deaths": 1}
+    assert len(study.trials) == 1 + MOST_RETRIES
+    assert "trial 3 is given up: 4 workers died of it" in caplog.text
+
+
+def test_stops_by_hand_never_use_up_a_trial(data, tmp_path, monkeypatch):
+    study, storage, url, settings = make_study(tmp_path, data, pruner=None)
+
+    def stop(trial, settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(worker, "run_trial", stop)
+    for _ in range(6):
+        with pytest.raises(KeyboardInterrupt):
+            worker.work(study, storage, url, settings, trials=1, timeout_s=None, seed=0)
+    assert study.trials[-1].state == TrialState.WAITING
+    assert study.trials[-1].system_attrs["deaths"] == 0
+
+
+def test_a_database_that_goes_down_in_a_trial_is_named(data, tmp_path, monkeypatch):
+    """Optuna stumbles over its own variable when it cannot store a result."""
+    study, storage, url, settings = make_study(tmp_path, data, pruner=None)
+
+    def go_down(*_, **__):
+        raise StorageInternalError("gone")
+
+    def lose_it(trial, settings):
+        for name in ("set_trial_state_values", "get_trial"):
+            monkeypatch.setattr(study._storage, name, go_down)
+        go_down()
+
+    monkeypatch.setattr(worker, "run_trial", lose_it)
+    with pytest.raises(ConnectionError, match="does not answer as it should: gone"), reported(url):
+        worker.work(study, storage, url, settings, trials=1, timeout_s=None, seed=0)
+
+
+def test_a_sign_of_life_that_cannot_be_stored_ends_no_training(data, tmp_path, monkeypatch, caplog):
+    _, storage, *_ = make_study(tmp_path, data, pruner=None)
+
+    def fail(*_):
+        raise StorageInternalError("locked")
+
+    monkeypatch.setattr(RDBStorage, "record_heartbeat", fail)
+    storage.record_heartbeat(1)
+    assert "a sign of life could not be stored: locked" in caplog.text
+
+
+def test_a_worker_that_only_fails_leaves_the_study_to_others(data, tmp_path, monkeypatch):
+    study, storage, url, settings = make_study(tmp_path, data, pruner=None)
+    is_good = iter([True, *[False] * 20])
+
+    def fail(trial, settings):
+        if next(is_good):
+            return (0.5,)
+        trial.set_user_attr(REASON, "the GPU is full")
+        raise TrialError("the GPU is full")
+
+    monkeypatch.setattr(worker, "run_trial", fail)
+    for trials in (6, 11):
+        with pytest.raises(ValueError, match="last 5 trials of this worker .*the GPU is full"):
+            worker.work(study, storage, url, settings, trials=50, timeout_s=None, seed=0)
+        assert len(study.trials) == trials
 
 
 def test_a_trial_that_was_taken_for_dead_ends_nothing(data, tmp_path, monkeypatch, caplog):
@@ -394,8 +494,15 @@ def test_several_objectives_give_a_front(data, tmp_path):
     table = read_trials(folder)
     sizes = table.groupby("blocks")["generator_parameters"].first()
     assert (sizes > 0).all()
-    front = [json.loads(path.read_text()) for path in folder.glob("front/*.json")]
-    assert front
+    values = table[["t2w_ssim", "generator_parameters"]].to_numpy()
+    front = {
+        f"trial_{number:04d}.json"
+        for number, (ssim, size) in enumerate(values)
+        if not any(
+            (o[0] >= ssim) & (o[1] <= size) & ((o[0] > ssim) | (o[1] < size)) for o in values
+        )
+    }
+    assert {path.name for path in folder.glob("front/*.json")} == front
     assert not (folder / "best.json").exists()
 
 

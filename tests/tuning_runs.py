@@ -13,7 +13,7 @@ from scripts.tuning.parameters import suggest_values
 from scripts.tuning.search_space import SearchSpace, load_search_space
 from scripts.tuning.storage import find_url, open_storage
 from scripts.tuning.studies import open_study
-from scripts.tuning.trials import BEGUN, TrialSettings
+from scripts.tuning.trials import TrialSettings
 
 from tests.slice_dataset_fixture import BUNDLE
 
@@ -72,7 +72,6 @@ def work_quickly(folder: Path, data: Path, storage: str, trials: int, seconds: f
     """A worker whose trials only note that they ran, in `folder/ran`."""
 
     def run_quickly(trial: Any, settings: TrialSettings) -> tuple[float, ...]:
-        trial.set_user_attr(BEGUN, True)
         chosen = suggest_values(settings.space.parameters, trial)
         with (folder / "ran").open("a") as file:
             file.write(f"{trial.number} {os.getpid()}\n")
@@ -84,6 +83,7 @@ def work_quickly(folder: Path, data: Path, storage: str, trials: int, seconds: f
     space, content = load_search_space(folder / "space.json", BUNDLE / "configs")
     url = find_url(storage, folder)
     opened = open_storage(url, heartbeat_s=1)
-    study = open_study("quick", opened, space, content=content, dataset_dir=data)
+    configs = BUNDLE / "configs"
+    study = open_study("quick", opened, space, content=content, dataset_dir=data, configs=configs)
     settings = TrialSettings(space, BUNDLE, folder, data, "cpu")
     worker.work(study, opened, url, settings, trials=trials, timeout_s=None, seed=0)

@@ -6,21 +6,20 @@ started again at will.
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from fire.decorators import SetParseFn
 from optuna.study import Study
 from sqlalchemy.engine import URL
 
 from scripts.command_line import run_command
-from scripts.config_options import is_on
-from scripts.config_references import load_config
+from scripts.config_options import check_device, is_on
+from scripts.slice_tables import read_slices
 from scripts.tuning.confirmation import (
     DEFAULT,
     compare_recipes,
@@ -28,10 +27,24 @@ from scripts.tuning.confirmation import (
     write_confirmation,
 )
 from scripts.tuning.full_trainings import Confirmation, train_all
+from scripts.tuning.options import (
+    check_number,
+    check_real,
+    check_study_name,
+    read_overrides,
+    read_recipes,
+    read_seeds,
+)
 from scripts.tuning.results import select_recipes, write_results
-from scripts.tuning.search_space import SearchSpace, load_search_space, parse_search_space
+from scripts.tuning.search_space import (
+    CHOSEN_ON,
+    SearchSpace,
+    check_chosen_on,
+    load_search_space,
+    parse_search_space,
+)
 from scripts.tuning.storage import find_url, hide, open_storage, reported
-from scripts.tuning.studies import SPACE, load_study, open_study
+from scripts.tuning.studies import DATA, SPACE, hash_dataset, load_study, open_study
 from scripts.tuning.trials import TrialSettings
 from scripts.tuning.worker import work
 
@@ -40,7 +53,7 @@ CONFIGS = BUNDLE / "configs"
 STOPPED = 130  # exit code, as of Ctrl-C
 
 
-@SetParseFn(str, "study", "storage", "device")  # a study "7" is no number
+@SetParseFn(str, "study", "dataset_dir", "space", "storage", "output_dir", "device")
 def run(
     *,
     study: str,
@@ -79,6 +92,10 @@ def run(
     check_study_name(study)
     check_number("n_trials", n_trials, at_least=1)
     check_number("heartbeat", heartbeat, at_least=1)
+    check_real("timeout", timeout)
+    check_real("threshold", threshold)
+    if device:
+        check_device(device)
     folder = Path(output_dir) / study
     found, content = load_search_space(Path(space), CONFIGS)
     keeps = is_on(keep_weights)
@@ -86,7 +103,8 @@ def run(
     url = find_url(storage, folder)
     opened = open_storage(url, heartbeat_s=heartbeat)
     with reported(url):
-        begun = open_study(study, opened, found, content=content, dataset_dir=Path(dataset_dir))
+        data = Path(dataset_dir)
+        begun = open_study(study, opened, found, content=content, dataset_dir=data, configs=CONFIGS)
         try:
             end = timeout or None
             work(begun, opened, url, settings, trials=n_trials, timeout_s=end, seed=seed)
@@ -96,7 +114,7 @@ def run(
         return report_results(begun, found, folder, threshold)
 
 
-@SetParseFn(str, "study", "storage")
+@SetParseFn(str, "study", "storage", "output_dir")
 def report(
     *, study: str, storage: str = "", output_dir: str = "outputs/tuning", threshold: float = 0.5
 ) -> str:
@@ -144,49 +162,51 @@ def confirm(
         output_dir: as of `run`.
         device: of the trainings; what train.json chooses if absent.
     """
+    check_number("top", top, at_least=0)
     folder = Path(output_dir) / study
     known, space = open_known(study, find_url(storage, folder), folder)
+    check_confirmable(known, Path(dataset_dir))
     chosen = {
         DEFAULT: {},
         **select_recipes(known, space, CONFIGS, top=top),
         **read_recipes(recipes),
     }
-    given = read_overrides(overrides) | ({"device": device} if device else {})
+    given = read_overrides(overrides)
+    for place, names in (("--overrides", given), *chosen.items()):
+        check_chosen_on(names, place)
     confirmation = Confirmation(
-        chosen, read_seeds(seeds), folder / "confirmation", BUNDLE, Path(dataset_dir), given
+        chosen, read_seeds(seeds), folder / "confirmation", BUNDLE, Path(dataset_dir), given, device
     )
-    train_all(confirmation)
+    try:
+        confirmation = leave_out(confirmation, train_all(confirmation))
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
     comparison, figure = find_decisive(space.objectives[0])
     content = compare_recipes(confirmation, seed=0)
     return write_confirmation(content, confirmation, comparison=comparison, figure=figure)
 
 
-def read_recipes(names: str) -> dict[str, dict[str, Any]]:
-    """Overlays by the names of their files."""
-    paths = [Path(name.strip()) for name in names.split(",") if name.strip()]
-    found = {path.stem: load_config(path) for path in paths}
-    if len(found) < len(paths) or DEFAULT in found:
-        raise ValueError(f"--recipes {names}: expected files of different names, none {DEFAULT!r}.")
-    return found
+def check_confirmable(study: Study, dataset_dir: Path) -> None:
+    """Raise ValueError where there is nothing to compare on, or the study is of other data."""
+    if study.user_attrs.get(DATA) != hash_dataset(dataset_dir):
+        raise ValueError(f"{dataset_dir}: study {study.study_name} was begun on other data.")
+    slices = read_slices(dataset_dir, split=CHOSEN_ON)
+    if not ((slices["contrast"] == "T2w") & (slices["space"] == "T1w")).any():
+        raise ValueError(
+            f"{dataset_dir}: no registered pair in the validation part. Recipes are compared by "
+            "figures of pairs only; without them look at evaluations of single trainings."
+        )
 
 
-def read_seeds(text: str) -> tuple[int, ...]:
-    """Different whole numbers from 0."""
-    words = [word.strip() for word in text.strip("()[]").split(",") if word.strip()]
-    if not words or not all(word.isdigit() for word in words) or len(set(words)) < len(words):
-        raise ValueError(f"--seeds {text}: expected different whole numbers, commas between.")
-    return tuple(int(word) for word in words)
-
-
-def read_overrides(text: str) -> dict[str, Any]:
-    """Values by id, from JSON."""
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"--overrides {text}: no JSON ({error}).") from error
-    if not isinstance(found, dict):
-        raise ValueError(f'--overrides {text}: expected JSON such as {{"max_epochs": 20}}.')
-    return found
+def leave_out(confirmation: Confirmation, failed: set[str]) -> Confirmation:
+    """The same without recipes whose training failed; ValueError where the default's did."""
+    kept = {name: each for name, each in confirmation.recipes.items() if name not in failed}
+    if DEFAULT in failed or len(kept) < 2:
+        raise ValueError(
+            f"trainings failed of {', '.join(sorted(failed))}; nothing is left to compare. The log "
+            "above says why; run the same command again to try again."
+        )
+    return replace(confirmation, recipes=kept)
 
 
 def open_known(study: str, url: URL, folder: Path) -> tuple[Study, SearchSpace]:
@@ -207,19 +227,6 @@ def report_results(study: Study, space: SearchSpace, folder: Path, threshold: fl
     """Write all results and say where they are."""
     page = write_results(study, space, folder, CONFIGS, threshold=threshold)
     return f"Written: {folder}: trials.csv and the recipes; {page}"
-
-
-def check_study_name(name: object) -> None:
-    """Raise ValueError for what cannot be a folder's name."""
-    text = str(name)
-    if not text or text.startswith(".") or "/" in text or "\\" in text:
-        raise ValueError(f"--study {text!r}: expected a name that can be that of a folder.")
-
-
-def check_number(option: str, value: object, *, at_least: int) -> None:
-    """Raise ValueError for what is no such number."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise ValueError(f"--{option} {value}: expected a whole number from {at_least}.")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,12 +1,15 @@
-"""Tuned recipes against the default: better with every seed and beyond chance, or not taken."""
+"""Tuned recipes against the default: better beyond the chance of subjects and seeds, or not."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 from scripts.evaluation.evaluation_folders import load_evaluations
 from scripts.evaluation.figure_tables import without_nan
@@ -19,6 +22,7 @@ from scripts.whole_files import write_text
 
 DEFAULT = "default"
 FIGURES = ("ssim", "psnr", "mae")
+FEWEST_SEEDS = 3  # of which something can be said
 
 
 def compare_recipes(confirmation: Confirmation, *, seed: int) -> dict[str, Any]:
@@ -92,7 +96,11 @@ def find_decisive(objective: Objective) -> tuple[str, str]:
 
 
 def find_better(content: Mapping[str, Any], *, comparison: str, figure: str) -> list[str]:
-    """Recipes that are better than the default: the interval excludes 0, and so does each seed.
+    """Recipes that are better than the default beyond the chance of subjects and of seeds.
+
+    The 95 % interval of the mean difference over subjects must exclude 0, and so must Student's
+    over the seeds, whose level is shared among the recipes (Bonferroni): a seed moves all subjects
+    alike, so that many subjects do not tell it from a gain.
 
     Args:
         content: from `compare_recipes`.
@@ -113,13 +121,26 @@ def find_better(content: Mapping[str, Any], *, comparison: str, figure: str) -> 
         if row["comparison"] == comparison
     }
     seeds = {seed for _, seed in means}
+    recipes = {model for model, _ in means} - {DEFAULT}
     better = [
         row
         for row in found
-        if all(means[row["model"], seed] > means[DEFAULT, seed] for seed in seeds)
+        if is_above_chance(
+            [means[row["model"], seed] - means[DEFAULT, seed] for seed in seeds],
+            level=1 - 0.05 / len(recipes),
+        )
     ]
     ranked = sorted(better, key=lambda row: -sign * row["mean"])
     return [row["model"] for row in ranked]
+
+
+def is_above_chance(differences: Sequence[float], *, level: float) -> bool:
+    """Whether Student's two-sided interval of the mean lies above 0; never of fewer than three."""
+    if len(differences) < FEWEST_SEEDS:
+        return False
+    spread = float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
+    quantile = float(stats.t.ppf((1 + level) / 2, len(differences) - 1))
+    return float(np.mean(differences)) > quantile * spread
 
 
 def write_confirmation(

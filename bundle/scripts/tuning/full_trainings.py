@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from scripts.tuning.search_space import CHOSEN_ON
-from scripts.tuning.trial_process import running_trial
+from scripts.tuning.trial_process import LOG, TrialError, running_trial
 from scripts.whole_files import write_text
 
 logger = logging.getLogger(__name__)
 
 RECIPE = "recipe.json"
 EVALUATION = "evaluation"
+LAST_WRITTEN = "report.html"  # of an evaluation
+WAIT_S = 10.0  # between two looks at what other workers do
 # Nothing but paired figures is compared.
-EVALUATED = {"evaluated_split": CHOSEN_ON, "segmenter_steps": 0, "unpaired_slices": 0}
+EVALUATED = {"segmenter_steps": 0, "unpaired_slices": 0}
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,9 @@ class FullTraining:
     seed: int
     folder: Path
 
+    def __str__(self) -> str:
+        return f"{self.recipe}, seed {self.seed}"
+
 
 @dataclass(frozen=True)
 class Confirmation:
@@ -47,6 +55,7 @@ class Confirmation:
         bundle: folder of the bundle.
         dataset_dir: slice dataset.
         overrides: of every training, as for a shorter length of all.
+        device: of the trainings; "" for the config's own.
     """
 
     recipes: Mapping[str, Mapping[str, Any]]
@@ -55,6 +64,7 @@ class Confirmation:
     bundle: Path
     dataset_dir: Path
     overrides: Mapping[str, Any]
+    device: str = ""
 
     def list_trainings(self) -> list[FullTraining]:
         """All of them, seed by seed, so that early results compare recipes."""
@@ -65,27 +75,48 @@ class Confirmation:
         ]
 
 
-def train_all(confirmation: Confirmation) -> None:
-    """Train and evaluate every recipe with every seed; what is done is not done again.
+def train_all(confirmation: Confirmation) -> set[str]:
+    """Train and evaluate every recipe with every seed, beside other workers that do the same.
+
+    What is done is not done again.
+
+    Returns:
+        Recipes of which a training failed, which cannot be compared.
 
     Raises:
-        TrialError: a training failed.
         ValueError: a folder holds a training of another recipe.
     """
-    trainings = confirmation.list_trainings()
-    for number, training in enumerate(trainings, start=1):
-        done = training.folder / EVALUATION / "report.html"  # what an evaluation writes last
+    waiting, failed = confirmation.list_trainings(), set()
+    for training in waiting:
         write_recipe(training.folder / RECIPE, describe_training(confirmation, training))
-        words = f"{training.recipe}, seed {training.seed} ({number} of {len(trainings)})"
-        logger.info("%s: %s", words, "done before" if done.is_file() else "training")
-        if not done.is_file():
-            _train(confirmation, training)
-            _evaluate(confirmation, training)
+    while waiting:
+        for training in list(waiting):
+            try:
+                with FileLock(training.folder / ".lock", timeout=0):
+                    _train_one(confirmation, training)
+            except Timeout:
+                continue  # another worker is at it
+            except TrialError as error:
+                logger.error("%s: %s. See %s", training, error, training.folder / LOG)
+                failed.add(training.recipe)
+            waiting.remove(training)
+        if waiting:
+            time.sleep(WAIT_S)
+    return failed
+
+
+def _train_one(confirmation: Confirmation, training: FullTraining) -> None:
+    if (training.folder / EVALUATION / LAST_WRITTEN).is_file():
+        logger.info("%s: done", training)
+        return
+    logger.info("%s: training", training)
+    _train(confirmation, training)
+    _evaluate(confirmation, training)
 
 
 def describe_training(confirmation: Confirmation, training: FullTraining) -> dict[str, Any]:
     """All that its result depends on, as an overlay of train.json."""
-    recipe = confirmation.recipes[training.recipe]
+    recipe = {k: v for k, v in confirmation.recipes[training.recipe].items() if k != "_desc_"}
     return {**recipe, **confirmation.overrides, "seed": training.seed}
 
 
@@ -93,8 +124,8 @@ def write_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
     """Note what is trained in a folder, or check that it is what was trained there before."""
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != recipe:
         raise ValueError(
-            f"{path}: another recipe was trained here. Choose another --output_dir, or move the "
-            "folder away."
+            f"{path}: another recipe was trained here, or with other --overrides. Move the folder "
+            "away to train this one."
         )
     write_text(path, json.dumps(recipe, indent=4) + "\n")
 
@@ -105,11 +136,13 @@ def _name_files(confirmation: Confirmation, training: FullTraining, *others: str
 
 
 def _name_places(confirmation: Confirmation, training: FullTraining) -> dict[str, Any]:
-    return {
+    places = {
         "bundle_root": str(confirmation.bundle),
         "dataset_dir": str(confirmation.dataset_dir.resolve()),
         "output_dir": str(training.folder),
+        "evaluated_split": CHOSEN_ON,
     }
+    return places | ({"device": confirmation.device} if confirmation.device else {})
 
 
 def _train(confirmation: Confirmation, training: FullTraining) -> None:

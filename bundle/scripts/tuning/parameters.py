@@ -48,6 +48,13 @@ class Parameter:
             name in chosen and chosen[name] in allowed for name, allowed in self.conditions.items()
         )
 
+    def can_be(self, value: Any) -> bool:
+        """Whether a value is one of its own."""
+        if self.kind == "categorical":
+            return value in self.choices
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return is_number and self.low <= value <= self.high
+
     def suggest(self, trial: Trial) -> Any:
         """Ask for a value."""
         if self.kind == "categorical":
@@ -163,4 +170,9 @@ def _parse_conditions(
             f"{place}: it depends on {unknown[0]}, which is no parameter before it. "
             f"Found before it: {', '.join(before) or 'none'}."
         )
+    for name, values in entry.items():
+        wrong = [value for value in values if not before[name].can_be(value)]
+        if wrong or not values:
+            found = repr(wrong[0]) if wrong else "no value"
+            raise ValueError(f"{place}: it depends on {name} being {found}, which it never is.")
     return {name: tuple(values) for name, values in entry.items()}

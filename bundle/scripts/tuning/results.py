@@ -44,6 +44,8 @@ def write_results(
     table = make_table(study, space)
     write_text(folder / TABLE, table.to_csv(index=False))
     finished = list_finished(study)
+    for old in (folder / CONSENSUS, *(folder / FRONT).glob("trial_*.json")):
+        old.unlink(missing_ok=True)  # of an earlier report
     if finished and len(space.objectives) == 1:
         write_overlay(folder / BEST, describe_recipe(study.best_trial, study, space, configs))
         write_consensus(study, space, folder / CONSENSUS, configs, threshold=threshold)
@@ -115,9 +117,8 @@ def select_recipes(
         raise ValueError(f"study {study.study_name}: no trial has finished. Run more of them.")
     if len(space.objectives) > 1:
         finished = study.best_trials
-    else:
-        sign = 1.0 if space.objectives[0].direction == "minimize" else -1.0
-        finished.sort(key=lambda trial: sign * float(trial.value or 0.0))
+    sign = 1.0 if space.objectives[0].direction == "minimize" else -1.0
+    finished.sort(key=lambda trial: sign * float(trial.values[0]))
     found: dict[str, dict[str, Any]] = {}
     for trial in finished:
         recipe = space.read_recipe(configs) | read_chosen(trial, space)

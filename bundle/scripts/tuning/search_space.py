@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,8 @@ def load_search_space(path: Path, configs: Path) -> tuple[SearchSpace, str]:
         content = load_config(path)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: is no JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds a {type(content).__name__}. Expected an object.")
     compared = json.dumps({k: v for k, v in content.items() if k != "_desc_"})
     return parse_search_space(compared, configs, place=str(path)), compared
 
@@ -100,12 +103,13 @@ def parse_search_space(text: str, configs: Path, *, place: str) -> SearchSpace:
     if (missing := REQUIRED - keys) or (unknown := keys - REQUIRED - OPTIONAL):
         wrong = f"{min(missing)} is missing" if missing else f"{min(unknown)} is unknown"
         raise ValueError(f"{place}: {wrong}. Expected {', '.join(sorted(REQUIRED | OPTIONAL))}.")
+    _check_sections(content, place)
     space = SearchSpace(
         parse_parameters(content["parameters"], place=place),
         parse_objectives(content["objectives"], place=place),
         tuple(content.get("overlays", ())),
-        dict(content.get("fixed", {})),
-        dict(content.get("shortened", {})),
+        dict(content.get("fixed") or {}),
+        dict(content.get("shortened") or {}),
         content["sampler"],
         content.get("pruner"),
     )
@@ -138,6 +142,7 @@ def _check_ids(space: SearchSpace, configs: Path, place: str) -> None:
             raise ValueError(f"{place}: train.json has no id {format_names([name], known)}.")
         if name in varied and isinstance(parser[name], dict):
             raise ValueError(f"{place}: {name} is a component. Expected a number, word or list.")
+    check_chosen_on(named, place)
     if twice := [name for name in set(named) if named.count(name) > 1]:
         raise ValueError(f"{place}: {twice[0]} is named in two sections. Keep one.")
     given = {**parser.config, **space.fixed, **space.shortened}
@@ -147,6 +152,26 @@ def _check_ids(space: SearchSpace, configs: Path, place: str) -> None:
             f"{place}: evaluated_split is {split!r}. Expected {CHOSEN_ON!r}: nothing is chosen on "
             "subjects that are to judge the choice."
         )
+
+
+def check_chosen_on(names: Iterable[str], place: str) -> None:
+    """Raise ValueError for ids by which a training would choose on other subjects."""
+    for name in names:
+        if re.split("#|::", name)[0] == "validate":
+            raise ValueError(
+                f"{place}: {name} changes what is validated. Leave it out: nothing is chosen on "
+                "subjects that are to judge the choice."
+            )
+
+
+def _check_sections(content: Mapping[str, Any], place: str) -> None:
+    """ValueError where a section is no object, or says what the command line does."""
+    for name in ("fixed", "shortened", "sampler", "pruner"):
+        found = content.get(name)
+        if not isinstance(found, dict) and not (found is None and name != "sampler"):
+            raise ValueError(f"{place}: {name} is {found!r}. Expected an object.")
+    if "seed" in content["sampler"]:
+        raise ValueError(f"{place}: sampler has a seed. Leave it out: --seed gives it.")
 
 
 def _check_pruner(space: SearchSpace, place: str) -> None:

@@ -11,13 +11,25 @@ from optuna.storages import RDBStorage
 from optuna.study import Study
 
 from scripts.config_references import list_differences
-from scripts.tuning.search_space import SearchSpace
+from scripts.tuning.search_space import SearchSpace, read_training_config
 
-SPACE, DATA = "search_space", "slice_dataset"  # attributes of a study
+# Attributes of a study: what must be the same for all its workers.
+SPACE, DATA, CONFIG, HEARTBEAT = "search_space", "slice_dataset", "training_config", "heartbeat_s"
+OTHERWISE = {
+    DATA: "on another slice dataset",
+    CONFIG: "with another train.json, or overlays of it",
+    HEARTBEAT: "with another --heartbeat",
+}
 
 
 def open_study(
-    name: str, storage: RDBStorage, space: SearchSpace, *, content: str, dataset_dir: Path
+    name: str,
+    storage: RDBStorage,
+    space: SearchSpace,
+    *,
+    content: str,
+    dataset_dir: Path,
+    configs: Path,
 ) -> Study:
     """Make a study, or go on with it.
 
@@ -27,9 +39,10 @@ def open_study(
         space: what is searched.
         content: of the space, as of `load_search_space`.
         dataset_dir: slice dataset of all trials.
+        configs: folder of the bundle's configs.
 
     Raises:
-        ValueError: the study was begun with another space or other data.
+        ValueError: the study was begun with another space, other data or another train.json.
     """
     study = optuna.create_study(
         study_name=name,
@@ -38,21 +51,29 @@ def open_study(
         pruner=space.make_pruner(),
         load_if_exists=True,
     )
-    stored, data = study.user_attrs.get(SPACE), hash_dataset(dataset_dir)
+    stored = study.user_attrs.get(SPACE)
+    config = json.dumps(read_training_config(configs, space.overlays), sort_keys=True)
+    found = {
+        DATA: hash_dataset(dataset_dir),
+        CONFIG: hashlib.sha256(config.encode()).hexdigest(),
+        HEARTBEAT: storage.heartbeat_interval,
+    }
     if stored is None:
-        study.set_user_attr(DATA, data)
-        study.set_user_attr(SPACE, content)
-    elif json.loads(stored) != json.loads(content):
-        found = list_differences(json.loads(content), json.loads(stored), at="search space")
+        for key, value in (*found.items(), (SPACE, content)):
+            study.set_user_attr(key, value)
+        return study
+    if json.loads(stored) != json.loads(content):
+        differences = list_differences(json.loads(content), json.loads(stored), at="search space")
         raise ValueError(
-            f"study {name} was begun with another search space: {next(found)}. Name another "
+            f"study {name} was begun with another search space: {next(differences)}. Name another "
             "--study, or give the space that it was begun with."
         )
-    elif study.user_attrs[DATA] != data:
-        raise ValueError(
-            f"study {name} was begun on another slice dataset than {dataset_dir}. Name another "
-            "--study, or give the dataset that it was begun with."
-        )
+    for key, value in found.items():
+        if study.user_attrs[key] != value:
+            raise ValueError(
+                f"study {name} was begun {OTHERWISE[key]}. Name another --study, or give what it "
+                "was begun with."
+            )
     return study
 
 

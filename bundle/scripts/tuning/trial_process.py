@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -24,6 +24,10 @@ LOG = "training.log"
 PATIENCE_S = 60  # for a training that has told its end, and only has to leave
 # Imported once; each trial is a fork of the process that has done it.
 PRELOADED = ["monai.bundle", "scripts.engines", "scripts.evaluation.evaluator", __name__]
+
+
+class UnwantedError(Exception):
+    """Nobody waits for a training any more."""
 
 
 class TrialError(Exception):
@@ -93,7 +97,8 @@ class RunningTrial:
 
     def answer(self, *, stop: bool) -> None:
         """Let the training go on, or end."""
-        self._connection.send(stop)
+        with suppress(OSError):  # where it died meanwhile, the next validation tells
+            self._connection.send(stop)
 
 
 @contextmanager
@@ -145,15 +150,18 @@ def _carry_out(order: Order, connection: Connection) -> None:
     _redirect_output(Path(order.overrides["output_dir"]) / LOG)
 
     def judge(epoch: int, figures: Mapping[str, float], parameters: int) -> bool:
-        connection.send(Validation(epoch, figures, parameters))
-        return bool(connection.recv())
+        try:
+            connection.send(Validation(epoch, figures, parameters))
+            return bool(connection.recv())
+        except (EOFError, OSError) as error:
+            raise UnwantedError("the worker is gone") from error
 
     options = {**order.overrides, **({"judge": judge} if order.judged else {})}
     try:
         run(order.run_id, config_file=list(order.files), **options)
-    except (EOFError, BrokenPipeError):
-        return  # the worker no longer wants it
     except Exception as error:
+        if isinstance(find_cause(error), UnwantedError):
+            return
         logging.getLogger(__name__).exception("The trial failed.")
         connection.send(describe_failure(find_cause(error)))
     else:
@@ -189,7 +197,8 @@ def describe_failure(error: BaseException) -> str:
     """One line about an error of a training."""
     lines = str(error).strip().splitlines() or [""]
     name = "out of memory" if is_memory_error(error) else type(error).__name__
-    return f"{name}: {lines[0]}"[:500]
+    told = lines[-1] if lines[0].startswith("Caught") else lines[0]  # of a worker of the loader
+    return f"{name}: {told}"[:500]
 
 
 def is_memory_error(error: BaseException) -> bool:

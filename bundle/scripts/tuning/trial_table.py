@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,6 +10,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from scripts.tuning.search_space import SearchSpace
+from scripts.tuning.storage import REPEATED
 from scripts.tuning.trials import EPOCHS, REASON, SECONDS
 from scripts.tuning.worker import is_failure
 
@@ -19,31 +20,35 @@ WORDS = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
-FAILED, LOST = "failed", "lost"  # by itself; with its worker
-REPEATED = "failed_trial"  # Optuna's name for the trial that another repeats
+FAILED, LOST, GIVEN_UP = "failed", "lost", "given up"  # by itself; with its worker
 
 
 def make_table(study: Study, space: SearchSpace) -> pd.DataFrame:
     """One row a trial.
 
-    Columns are `trial`, `state` (finished, pruned, failed, lost, running or waiting; a lost one
-    was repeated by another), the objectives, the parameters, the last validated `epoch`, `seconds`,
-    the trial that it `repeats`, and the `reason` of a failure. A pruned trial has the last value
-    that was measured, which is no result: its training was not done.
+    Columns are `trial`, `state` (finished, pruned, failed, lost, given up, running or waiting; a
+    lost one was repeated by another, one that was given up was not), the objectives, the
+    parameters, the last validated `epoch`, `seconds`, the trial that it `repeats`, and the
+    `reason` of a failure. A pruned trial has the last value that was measured, which is no result:
+    its training was not done.
     """
-    rows = [_describe(trial, space) for trial in study.get_trials(deepcopy=False)]
+    trials = study.get_trials(deepcopy=False)
+    repeated = {trial.system_attrs.get(REPEATED) for trial in trials}
+    rows = [_describe(trial, space, repeated) for trial in trials]
     columns = ["trial", "state", *(o.name for o in space.objectives)]
     columns += [parameter.name for parameter in space.parameters]
     columns += ["epoch", "seconds", "repeats", "reason"]
     return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
 
 
-def _describe(trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
+def _describe(
+    trial: FrozenTrial, space: SearchSpace, repeated: Collection[int | None]
+) -> dict[str, Any]:
     chosen = {name: space.find(name).read(stored) for name, stored in trial.params.items()}
     attributes = trial.user_attrs
     row = {
         "trial": trial.number,
-        "state": name_state(trial),
+        "state": name_state(trial, repeated),
         "epoch": attributes.get(EPOCHS),
         "seconds": attributes.get(SECONDS),
         "repeats": trial.system_attrs.get(REPEATED),
@@ -52,9 +57,13 @@ def _describe(trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
     return {**row, **chosen, **_read_values(trial, space)}
 
 
-def name_state(trial: FrozenTrial) -> str:
+def name_state(trial: FrozenTrial, repeated: Collection[int | None]) -> str:
     """What became of a trial, in a word."""
-    return WORDS.get(trial.state) or (FAILED if is_failure(trial) else LOST)
+    if trial.state in WORDS:
+        return WORDS[trial.state]
+    if is_failure(trial):
+        return FAILED
+    return LOST if trial.number in repeated else GIVEN_UP
 
 
 def _read_values(trial: FrozenTrial, space: SearchSpace) -> dict[str, float]:

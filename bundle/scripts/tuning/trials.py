@@ -15,13 +15,14 @@ from optuna.trial import Trial
 
 from scripts.tuning.objectives import check_measured, find_values
 from scripts.tuning.parameters import suggest_values
-from scripts.tuning.search_space import SearchSpace
+from scripts.tuning.search_space import CHOSEN_ON, SearchSpace
+from scripts.tuning.storage import REPEATED
 from scripts.tuning.trial_process import TrialError, Validation, running_trial
 from scripts.whole_files import write_text
 
 OVERRIDES = "overrides.json"
 WATCHED = "tuning/trial.json"
-WEIGHTS = ("checkpoint_*.pt", "model.pt", "model_t2w_to_t1w.pt", "best/*/model*.pt")
+WEIGHTS = ("checkpoint_*.pt", "model*.pt", "best/*/model*.pt", ".unfinished-*")
 BEGUN, EPOCHS, REASON, SECONDS = "begun", "epochs", "reason", "seconds"  # attributes of a trial
 
 
@@ -61,7 +62,6 @@ def run_trial(trial: Trial, settings: TrialSettings) -> tuple[float, ...]:
         TrialError: it failed; the trial's attribute `reason` says why.
     """
     started = time.monotonic()
-    trial.set_user_attr(BEGUN, True)
     try:
         chosen = suggest_values(settings.space.parameters, trial)
         values = _train(trial, chosen, settings)
@@ -69,9 +69,11 @@ def run_trial(trial: Trial, settings: TrialSettings) -> tuple[float, ...]:
         trial.set_user_attr(REASON, str(error))
         raise TrialError(str(error)) from error
     finally:
-        trial.set_user_attr(SECONDS, round(time.monotonic() - started, 1))
         if not settings.keeps_weights:
-            remove_weights(settings.name_folder(trial.number))
+            before = trial.study.trials[trial.number].system_attrs.get(REPEATED)
+            for number in (trial.number, *(() if before is None else (before,))):
+                remove_weights(settings.name_folder(number))
+        trial.set_user_attr(SECONDS, round(time.monotonic() - started, 1))
     return values
 
 
@@ -117,6 +119,7 @@ def name_places(number: int, settings: TrialSettings) -> dict[str, Any]:
         "bundle_root": str(settings.bundle),
         "dataset_dir": str(settings.dataset_dir.resolve()),
         "output_dir": str(settings.name_folder(number)),
+        "evaluated_split": CHOSEN_ON,
     }
     return places | ({"device": settings.device} if settings.device else {})
 

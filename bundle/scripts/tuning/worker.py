@@ -11,19 +11,19 @@ from datetime import datetime, timedelta
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import URL
 
-from scripts.tuning.storage import MOST_RETRIES, exclusive
+from scripts.tuning.storage import exclusive, repeat_trial
 from scripts.tuning.trial_process import TrialError
 from scripts.tuning.trials import BEGUN, REASON, SECONDS, TrialSettings, run_trial
 
 logger = logging.getLogger(__name__)
 
 WAIT_S = 5.0  # between two looks at what others do
-FIRST_FAILURES = 5  # a study that begins with so many of them is wrong as a whole
+MOST_FAILURES = 5  # in a row, after which a worker takes no further trial
 SILENT_BEATS = 10  # after which a trial that never began is lost
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -81,10 +81,10 @@ def work(
         seed: of the proposals; each trial has its own by its number.
 
     Raises:
-        ValueError: the first trials all failed.
+        ValueError: several trials of this worker failed in a row.
     """
     end = None if timeout_s is None else time.monotonic() + timeout_s
-    clock = time.monotonic()
+    clock, failures = time.monotonic(), 0
     while end is None or time.monotonic() < end:
         lock = ExitStack()
         with lock:
@@ -92,12 +92,12 @@ def work(
             _give_up_dead(study, storage)
             known = study.get_trials(deepcopy=False)
             progress = count_trials(known)
-            _check_first(known)
             if progress.ended >= trials:
                 return
             if progress.waiting or progress.ended + progress.running < trials:
                 study.sampler = settings.space.make_sampler(seed + len(known))
-                _run_one(study, settings, lock)
+                failed = _run_one(study, settings, lock)
+                failures = _count_failures(failures, failed)
                 _log_progress(study, trials, time.monotonic() - clock)
                 continue
         logger.info("%d trials are left, which other workers run; waiting", progress.running)
@@ -119,11 +119,16 @@ def _give_up_dead(study: Study, storage: RDBStorage) -> None:
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
 
-def _run_one(study: Study, settings: TrialSettings, lock: ExitStack) -> None:
-    """Take one trial; others may take theirs as soon as it is registered."""
+def _run_one(study: Study, settings: TrialSettings, lock: ExitStack) -> FrozenTrial | None:
+    """Take one trial; others may take theirs as soon as it is registered.
+
+    Returns:
+        The trial, where it failed.
+    """
     taken: list[int] = []
 
     def objective(trial: Trial) -> tuple[float, ...]:
+        trial.set_user_attr(BEGUN, True)  # before others look
         lock.close()
         taken.append(trial.number)
         return run_trial(trial, settings)
@@ -136,28 +141,24 @@ def _run_one(study: Study, settings: TrialSettings, lock: ExitStack) -> None:
         logger.warning("trial %d was taken for dead and given to another: %s", taken[0], error)
     except KeyboardInterrupt:
         if taken:
-            _have_repeated(study, taken[0])
+            repeat_trial(study, study.trials[taken[0]], died=False)
         raise
+    trial = study.trials[taken[0]]
+    return trial if is_failure(trial) else None
 
 
-def _have_repeated(study: Study, number: int) -> None:
-    """A trial that was stopped by hand is run again first when the study goes on."""
-    trial = study.trials[number]
-    if trial.state == TrialState.FAIL:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            RetryHeartbeatStaleTrialCallback(max_retry=MOST_RETRIES)(study, trial)
+def _count_failures(before: int, failed: FrozenTrial | None) -> int:
+    """Failures of this worker in a row; ValueError where it had better stop.
 
-
-def _check_first(known: list[FrozenTrial]) -> None:
-    """Raise ValueError where nothing has ever worked: it will not by more trials."""
-    tried = [trial for trial in known if trial.state.is_finished()]
-    failed = [trial for trial in tried if is_failure(trial)]
-    if len(failed) >= FIRST_FAILURES and len(failed) == len(tried):
+    A full GPU or a wrong option would use up the study while other workers do well.
+    """
+    count = before + 1 if failed is not None else 0
+    if failed is not None and count >= MOST_FAILURES:
         raise ValueError(
-            f"the first {len(failed)} trials all failed, the last because of: "
-            f"{failed[-1].user_attrs[REASON]}. Correct that, then name another --study."
+            f"the last {count} trials of this worker all failed, trial {failed.number} because of: "
+            f"{failed.user_attrs[REASON]}. Correct that, then run the same command again."
         )
+    return count
 
 
 def _log_progress(study: Study, trials: int, seconds: float) -> None:

@@ -222,7 +222,7 @@ def test_volumes_that_are_there_do_not_make_a_run_without_them_begin_anew(
 ):
     build(tmp_path / "out", heads, write_volumes=True, labels=["01"])
     monkeypatch.setattr(subject, "prepare_volumes", lambda *_: pytest.fail("worked"))
-    build(tmp_path / "out", heads, labels=["01"])
+    assert build(tmp_path / "out", heads, labels=["01"]) == Outcome(0, has_tables=True)
 
 
 def test_reasons_hold_no_place_of_this_machine():

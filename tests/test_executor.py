@@ -29,6 +29,7 @@ from data_prep.stages import DEFAULT_BUNDLE
 from data_prep.worker_check import describe_problem, describe_software
 from tests.slice_dataset_files import read_files
 from tests.small_heads import make_quick_bundle, save_dataset
+from tests.waiting import wait_for
 
 
 def is_fit() -> str:
@@ -215,13 +216,6 @@ def start(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait()
-
-
-def wait_for(what: Any, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def build(out: Path, folder: Path, workers: Workers) -> None:

@@ -39,6 +39,7 @@ from tests.forked_processes import get_forking_context
 from tests.postgresql_server import find_free_port, running_postgresql
 from tests.slice_dataset_fixture import BUNDLE, write_slice_dataset
 from tests.tuning_runs import SPACE, load_space, work_quickly, write_space
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 CONFIGS = BUNDLE / "configs"
@@ -59,13 +60,6 @@ def start_worker(*arguments) -> BaseProcess:
     process = get_forking_context().Process(target=work_quickly, args=arguments)
     process.start()
     return process
-
-
-def wait_for(what, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def read_pairs(path: Path) -> list[list[str]]:
@@ -374,6 +368,21 @@ def test_what_repeats_a_trial_has_its_values_and_nothing_else_of_it(data, tmp_pa
     assert "trial 3 is given up: 4 workers died of it" in caplog.text
 
 
+def test_a_stop_just_after_a_trial_does_not_repeat_it(data, tmp_path, monkeypatch):
+    study, storage, url, settings = make_study(tmp_path, data, pruner=None)
+    monkeypatch.setattr(worker, "run_trial", lambda *_: (0.5,))
+
+    def finish_and_stop(*arguments, **options):
+        real(*arguments, **options)
+        raise KeyboardInterrupt
+
+    real = study.optimize
+    monkeypatch.setattr(study, "optimize", finish_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        worker.work(study, storage, url, settings, trials=2, timeout_s=None, seed=0)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE]
+
+
 def test_stops_by_hand_never_use_up_a_trial(data, tmp_path, monkeypatch):
     study, storage, url, settings = make_study(tmp_path, data, pruner=None)
 
@@ -529,6 +538,7 @@ def test_the_process_of_a_trial_does_not_outlive_its_worker(data, tmp_path):
     process.kill()
     process.wait()
     wait_for(lambda: not is_alive(child))
+    assert not is_alive(child)
 
 
 def is_alive(pid: int) -> bool:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from tests.postgresql_server import running_postgresql
 from tests.slice_dataset_fixture import BUNDLE
 from tests.tuning_runs import write_space
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 TRIALS = 20
@@ -36,13 +36,6 @@ def start_worker(data: Path, folder: Path, storage: str) -> subprocess.Popen[byt
     command += [f"--output_dir={folder}", "--device=cpu", "--heartbeat=2", "--threshold=0.1"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TUNING_STORAGE": storage}
     return subprocess.Popen(command, cwd=BUNDLE, env=environment, start_new_session=True)
-
-
-def wait_for(what, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -99,11 +99,11 @@ def run(
     folder = Path(output_dir) / study
     found, content = load_search_space(Path(space), CONFIGS)
     keeps = is_on(keep_weights)
-    settings = TrialSettings(found, BUNDLE, folder, Path(dataset_dir), device, keeps)
+    data = Path(dataset_dir)
+    settings = TrialSettings(found, BUNDLE, folder, data, device, keeps)
     url = find_url(storage, folder)
     opened = open_storage(url, heartbeat_s=heartbeat)
     with reported(url):
-        data = Path(dataset_dir)
         begun = open_study(study, opened, found, content=content, dataset_dir=data, configs=CONFIGS)
         try:
             end = timeout or None
@@ -133,7 +133,10 @@ def report(
         return report_results(known, found, folder, threshold)
 
 
-@SetParseFn(str, "study", "recipes", "seeds", "overrides", "storage", "device")
+@SetParseFn(
+    *(str, "study", "dataset_dir", "recipes", "seeds", "overrides"),
+    *("storage", "output_dir", "device"),
+)
 def confirm(
     *,
     study: str,

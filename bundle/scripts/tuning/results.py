@@ -18,9 +18,8 @@ from scripts.whole_files import write_text
 
 logger = logging.getLogger(__name__)
 
-TABLE, BEST, CONSENSUS, FRONT, PAGES = (
-    *("trials.csv", "best.json", "consensus.json", "front", "pages"),
-)
+TABLE, BEST, CONSENSUS = "trials.csv", "best.json", "consensus.json"
+FRONT, PAGES = "front", "pages"  # folders
 
 
 def write_results(
@@ -72,12 +71,7 @@ def describe_recipe(
     words = f"overlay of train.json, trial {trial.number} of the study {study.study_name}"
     found = f"{values} on validation subjects after a short training"
     desc = {"_desc_": f"{words}: {found}; not confirmed"}
-    return desc | space.read_recipe(configs) | read_chosen(trial, space)
-
-
-def read_chosen(trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
-    """Values of a trial as the config holds them."""
-    return {name: space.find(name).read(stored) for name, stored in trial.params.items()}
+    return desc | space.read_recipe(configs) | space.read_chosen(trial)
 
 
 def write_consensus(
@@ -88,7 +82,7 @@ def write_consensus(
         logger.info("No consensus: its weights are objectives that are the better the larger.")
         return
     trials = [
-        Finished(float(trial.value), read_chosen(trial, space))
+        Finished(float(trial.value), space.read_chosen(trial))
         for trial in list_finished(study)
         if trial.value is not None
     ]
@@ -121,7 +115,7 @@ def select_recipes(
     finished.sort(key=lambda trial: sign * float(trial.values[0]))
     found: dict[str, dict[str, Any]] = {}
     for trial in finished:
-        recipe = space.read_recipe(configs) | read_chosen(trial, space)
+        recipe = space.read_recipe(configs) | space.read_chosen(trial)
         if recipe not in found.values() and len(found) < top:
             found[f"trial_{trial.number:04d}"] = recipe
     return found

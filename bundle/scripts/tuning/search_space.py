@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
 
 from scripts.config_options import format_names
 from scripts.config_references import load_config
@@ -70,6 +71,10 @@ class SearchSpace:
     def find(self, name: str) -> Parameter:
         """The parameter of a name."""
         return next(each for each in self.parameters if each.name == name)
+
+    def read_chosen(self, trial: FrozenTrial) -> dict[str, Any]:
+        """Values of a trial as the config holds them."""
+        return {name: self.find(name).read(stored) for name, stored in trial.params.items()}
 
 
 def load_search_space(path: Path, configs: Path) -> tuple[SearchSpace, str]:

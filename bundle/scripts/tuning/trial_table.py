@@ -44,7 +44,6 @@ def make_table(study: Study, space: SearchSpace) -> pd.DataFrame:
 def _describe(
     trial: FrozenTrial, space: SearchSpace, repeated: Collection[int | None]
 ) -> dict[str, Any]:
-    chosen = {name: space.find(name).read(stored) for name, stored in trial.params.items()}
     attributes = trial.user_attrs
     row = {
         "trial": trial.number,
@@ -54,7 +53,7 @@ def _describe(
         "repeats": trial.system_attrs.get(REPEATED),
         "reason": attributes.get(REASON, ""),
     }
-    return {**row, **chosen, **_read_values(trial, space)}
+    return {**row, **space.read_chosen(trial), **_read_values(trial, space)}
 
 
 def name_state(trial: FrozenTrial, repeated: Collection[int | None]) -> str:

@@ -84,7 +84,7 @@ def work(
         ValueError: several trials of this worker failed in a row.
     """
     end = None if timeout_s is None else time.monotonic() + timeout_s
-    clock, failures = time.monotonic(), 0
+    failures = 0
     while end is None or time.monotonic() < end:
         lock = ExitStack()
         with lock:
@@ -98,7 +98,7 @@ def work(
                 study.sampler = settings.space.make_sampler(seed + len(known))
                 failed = _run_one(study, settings, lock)
                 failures = _count_failures(failures, failed)
-                _log_progress(study, trials, time.monotonic() - clock)
+                _log_progress(study, trials)
                 continue
         logger.info("%d trials are left, which other workers run; waiting", progress.running)
         time.sleep(WAIT_S)
@@ -140,8 +140,9 @@ def _run_one(study: Study, settings: TrialSettings, lock: ExitStack) -> FrozenTr
             raise
         logger.warning("trial %d was taken for dead and given to another: %s", taken[0], error)
     except KeyboardInterrupt:
-        if taken:
-            repeat_trial(study, study.trials[taken[0]], died=False)
+        stopped = [study.trials[number] for number in taken]
+        if stopped and stopped[0].state == TrialState.FAIL:
+            repeat_trial(study, stopped[0], died=False)
         raise
     trial = study.trials[taken[0]]
     return trial if is_failure(trial) else None
@@ -161,8 +162,8 @@ def _count_failures(before: int, failed: FrozenTrial | None) -> int:
     return count
 
 
-def _log_progress(study: Study, trials: int, seconds: float) -> None:
-    """Say what came of the last trial of this worker, and when the study may end."""
+def _log_progress(study: Study, trials: int) -> None:
+    """Say how far the study is, and when it may end."""
     known = study.get_trials(deepcopy=False)
     progress = count_trials(known)
     times = [t.user_attrs.get(SECONDS, 0.0) for t in known if t.state.is_finished()]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import fire
 
-from data_prep.build_commands import bids, group, phantom
+from data_prep.build_commands import bids, group, labels, phantom
 from data_prep.command_line import COMPLETE, FAILED, INTERRUPTED, Command, check_options
 from data_prep.download import verify_downloads
 from data_prep.fetch_weights import find_folder, find_url, install_weights
@@ -112,6 +112,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "bids": bids,
     "fetch_weights": fetch_weights,
     "phantom": phantom,
+    "labels": labels,
     "group": group,
     "register": register,
     "report": report,

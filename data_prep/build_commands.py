@@ -20,8 +20,10 @@ from data_prep.command_line import (
 from data_prep.dataset_options import DatasetOptions
 from data_prep.executor import Workers
 from data_prep.job_array import parse_shard
+from data_prep.labels import simulate_labels
 from data_prep.output_folder import claim_output
 from data_prep.phantom import build_phantom
+from data_prep.shipped_masks import SHIPPED
 from data_prep.stages import DEFAULT_BUNDLE, load_stages
 from data_prep.threads import count_workers
 
@@ -121,6 +123,56 @@ def phantom(
         wanted = BidsInputs({"phantom": folder}, DatasetOptions(methods, (), {}))
         options = BuildOptions(Path(bundle), Workers(workers or count_workers()))
         return report_outcome(out, build_from_bids(Path(str(out)), wanted, options))
+
+    return Command(run)
+
+
+def labels(
+    maps: str,
+    out: str,
+    *,
+    sessions: int = 1,
+    seed: int = 0,
+    licence: str = "",
+    hold_out: Any = "",
+    brain_extraction: str = "",
+    workers: int = 0,
+    bundle: str = str(DEFAULT_BUNDLE),
+) -> Command:
+    """Simulate T1w and T2w of labelled heads, and build a slice dataset from them.
+
+    Each session has relaxation times, lesions, contrasts, resolutions and a shape of its own; all
+    sessions of a head stay in one part of the dataset. Run again to go on, or with more sessions.
+
+    Args:
+        maps: folder of label maps with FreeSurfer's ids, such as SynthSeg's training maps.
+        out: folder of the slice dataset; the simulated scans are written to OUT/bids/labels.
+        sessions: of each head.
+        seed: of all random choices.
+        licence: of the label maps, which the dataset then names.
+        hold_out: `labels`, to keep all heads for an external test.
+        brain_extraction: method; the true brain masks where absent.
+        workers: processes; 0 takes one for each core that has 3 GB of memory.
+        bundle: folder of the bundle whose preprocessing is used.
+    """
+
+    def run() -> int:
+        folder = Path(str(out)) / "bids" / "labels"
+        claim_output(Path(str(out)), load_stages(Path(bundle)).section)
+        processes = Workers(workers or count_workers())
+        simulate_labels(
+            Path(str(maps)),
+            folder,
+            sessions=sessions,
+            seed=seed,
+            licence=str(licence),
+            workers=processes,
+        )
+        methods = {"labels": brain_extraction or SHIPPED}
+        options = DatasetOptions(methods, split_list(hold_out), {})
+        wanted = BidsInputs({"labels": folder}, options)
+        built = build_from_bids(Path(str(out)), wanted, BuildOptions(Path(bundle), processes))
+        return report_outcome(out, built)
 
     return Command(run)
 

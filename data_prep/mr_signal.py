@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
-from math import ceil, cos, exp, radians, sin
+from math import ceil, cos, radians, sin
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,14 @@ FloatArray = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Tissue:
-    """Relaxation times in seconds, and proton density relative to water."""
+    """Relaxation times in seconds, and proton density relative to water.
 
-    t1_s: float
-    t2_s: float
-    proton_density: float
+    Numbers, or maps (x, y, z) of them; a signal is of the same kind.
+    """
+
+    t1_s: Any
+    t2_s: Any
+    proton_density: Any
 
 
 # Mean and standard deviation between subjects, at 3 T.
@@ -60,6 +63,15 @@ class Mprage:
 
 
 @dataclass(frozen=True)
+class SpoiledEcho:
+    """A spoiled gradient-echo sequence in its steady state, without preparation."""
+
+    repetition_time_s: float
+    echo_time_s: float
+    flip_angle_deg: float
+
+
+@dataclass(frozen=True)
 class SpinEcho:
     """A 90 degree excitation and one 180 degree refocusing pulse."""
 
@@ -77,7 +89,7 @@ def draw_tissues(rng: np.random.Generator) -> dict[str, Tissue]:
     return tissues
 
 
-def compute_mprage_signal(tissue: Tissue, sequence: Mprage) -> float:
+def compute_mprage_signal(tissue: Tissue, sequence: Mprage) -> Any:
     """Signal of the middle readout once the sequence has reached its steady state.
 
     The sequence is that of Mugler and Brookeman 1990, Magn Reson Med 15:152. Between pulses Mz
@@ -92,8 +104,8 @@ def compute_mprage_signal(tissue: Tissue, sequence: Mprage) -> float:
     train_s = sequence.readouts * sequence.echo_spacing_s
     recovered_s = sequence.inversion_time_s - train_s / 2
     rest_s = sequence.repetition_time_s - sequence.inversion_time_s - train_s / 2
-    before, after = exp(-recovered_s / tissue.t1_s), exp(-rest_s / tissue.t1_s)
-    spacing = exp(-sequence.echo_spacing_s / tissue.t1_s)
+    before, after = np.exp(-recovered_s / tissue.t1_s), np.exp(-rest_s / tissue.t1_s)
+    spacing = np.exp(-sequence.echo_spacing_s / tissue.t1_s)
     kept = cos(radians(sequence.flip_angle_deg)) * spacing  # of the distance to `ernst`
     ernst = (1 - spacing) / (1 - kept)
     whole = kept**sequence.readouts
@@ -101,20 +113,31 @@ def compute_mprage_signal(tissue: Tissue, sequence: Mprage) -> float:
     inverted /= 1 + after * whole * before  # Mz just before each inversion
     start = 1 - (1 + inverted) * before
     middle = ernst + (start - ernst) * kept ** (sequence.readouts / 2)
-    echo = sin(radians(sequence.flip_angle_deg)) * exp(-sequence.echo_time_s / tissue.t2_s)
+    echo = sin(radians(sequence.flip_angle_deg)) * np.exp(-sequence.echo_time_s / tissue.t2_s)
     return tissue.proton_density * middle * echo
 
 
-def compute_spin_echo_signal(tissue: Tissue, sequence: SpinEcho) -> float:
+def compute_spoiled_echo_signal(tissue: Tissue, sequence: SpoiledEcho) -> Any:
+    """Signal of the Ernst equation: PD sin a (1 - E) / (1 - E cos a) exp(-TE/T2), E = exp(-TR/T1).
+
+    Ernst and Anderson 1966, Rev Sci Instrum 37:93. T2 stands for T2*, as above.
+    """
+    kept = np.exp(-sequence.repetition_time_s / tissue.t1_s)
+    angle = radians(sequence.flip_angle_deg)
+    steady = (1 - kept) / (1 - kept * cos(angle))
+    return tissue.proton_density * sin(angle) * steady * np.exp(-sequence.echo_time_s / tissue.t2_s)
+
+
+def compute_spin_echo_signal(tissue: Tissue, sequence: SpinEcho) -> Any:
     """Signal of a spin echo: PD (1 - 2 exp(-(TR - TE/2)/T1) + exp(-TR/T1)) exp(-TE/T2).
 
     The 180 degree pulse at TE/2 inverts what has grown back since the excitation: Bernstein, King
     and Zhou 2004, Handbook of MRI Pulse Sequences, section 14.3.
     """
     repetition_s, echo_s = sequence.repetition_time_s, sequence.echo_time_s
-    recovery = 1 - 2 * exp(-(repetition_s - echo_s / 2) / tissue.t1_s)
-    recovery += exp(-repetition_s / tissue.t1_s)
-    return tissue.proton_density * recovery * exp(-echo_s / tissue.t2_s)
+    recovery = 1 - 2 * np.exp(-(repetition_s - echo_s / 2) / tissue.t1_s)
+    recovery += np.exp(-repetition_s / tissue.t1_s)
+    return tissue.proton_density * recovery * np.exp(-echo_s / tissue.t2_s)
 
 
 def mix_signals(fractions: FloatArray, signals: Sequence[float]) -> FloatArray:

@@ -1,28 +1,30 @@
 """A BIDS dataset of synthetic subjects, so that every stage runs without scans and without network.
 
-How a subject is made stands in `simulation`; here it becomes files. A file appears whole or not
-at all, and a subject is done when all its files are there, so that a build that was killed goes on
-where it stopped and ends with the same bytes.
+How a subject is made stands in `simulation`; here it becomes the files of a `simulated_dataset`.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from data_prep.simulation import MPRAGE, SPIN_ECHO, Grid, Scan, Subject, simulate_subject
-from data_prep.store import encode_nifti, write_bytes, write_json
+from data_prep.simulated_dataset import (
+    LABELS,
+    TRUTH,
+    Simulation,
+    describe_transform,
+    encode_json,
+    encode_volume,
+    open_folder,
+    write_participants,
+)
+from data_prep.simulation import MPRAGE, SPIN_ECHO, Scan, Subject, simulate_subject
+from data_prep.store import write_bytes
 
 # Another version makes other bytes: the two never share a folder.
 PHANTOM_VERSION = 1
-DESCRIPTION, TRUTH = Path("dataset_description.json"), Path("derivatives", "truth")
 SPACING_RANGE_MM = (1.0, 6.0)  # the head model has 1 mm; beyond 6 mm nothing of a brain is left
 
 LICENSE = (
@@ -80,15 +82,17 @@ def build_phantom(output_dir: Path, *, subjects: int, seed: int, spacing_mm: flo
     _check_arguments(subjects, seed, spacing_mm)
     facts = {"Version": PHANTOM_VERSION, "Seed": seed, "SpacingMm": float(spacing_mm)}
     names = [f"sub-{index:02d}" for index in range(1, subjects + 1)]
-    _open_dataset(output_dir, facts, names)
+    title = "Phantom: synthetic T1w and T2w heads"
+    open_folder(
+        output_dir, Simulation("Phantom", title, "data_prep.phantom", LICENSE, facts), names
+    )
     for index, name in enumerate(tqdm(names, desc="phantom", unit="subject"), start=1):
         files = [output_dir / path for path in list_files(name)]
         if not all(file.is_file() for file in files):
             simulated = simulate_subject(seed=seed, index=index, spacing_mm=float(spacing_mm))
             for file, content in zip(files, _encode_subject(*simulated), strict=True):
                 write_bytes(file, content)
-    rows = "\n".join(["participant_id", *names, ""])
-    write_bytes(output_dir / "participants.tsv", rows.encode())
+    write_participants(output_dir, names)
 
 
 def _check_arguments(subjects: int, seed: int, spacing_mm: float) -> None:
@@ -99,56 +103,6 @@ def _check_arguments(subjects: int, seed: int, spacing_mm: float) -> None:
         raise ValueError(f"seed is {seed!r}; expected a whole number, 0 or more.")
     if not low <= spacing_mm <= high:
         raise ValueError(f"spacing_mm is {spacing_mm}; expected {low} to {high}.")
-
-
-def _open_dataset(output_dir: Path, facts: dict[str, Any], names: list[str]) -> None:
-    """Make the folder, or take it up again if it holds this very phantom."""
-    output_dir.mkdir(parents=True, exist_ok=True)
-    for leftover in output_dir.rglob(".unfinished-*"):  # of a write that was killed
-        leftover.unlink()
-    present = sorted(path.name for path in output_dir.iterdir())
-    if present:
-        _check_present(output_dir, facts, names, present)
-    base = {
-        "BIDSVersion": "1.10.0",
-        "License": LICENSE,
-        "GeneratedBy": [{"Name": "data_prep.phantom", "Version": str(PHANTOM_VERSION)}],
-        "Phantom": facts,
-    }
-    name = "Phantom: synthetic T1w and T2w heads"
-    truth = {"Name": f"{name}, truth", "DatasetType": "derivative", **base}
-    write_json(output_dir / DESCRIPTION, {"Name": name, "DatasetType": "raw", **base})
-    write_json(output_dir / TRUTH / DESCRIPTION, truth)
-
-
-def _check_present(
-    output_dir: Path, facts: dict[str, Any], names: list[str], present: list[str]
-) -> None:
-    found = _read_facts(output_dir / DESCRIPTION)
-    if found is None:
-        raise FileExistsError(
-            f"{output_dir}: holds {', '.join(present[:5])} but is no phantom; "
-            "expected a new or empty folder. Name another one."
-        )
-    if found != facts:
-        raise ValueError(
-            f"{output_dir}: holds a phantom made with {found}; asked for {facts}. "
-            "Name another folder or ask for the same."
-        )
-    beyond = [name for name in present if name.startswith("sub-") and name not in names]
-    if beyond:
-        raise ValueError(
-            f"{output_dir}: holds {', '.join(beyond[:5])}, beyond the {len(names)} subjects asked "
-            "for. Ask for at least as many as there are, or name another folder."
-        )
-
-
-def _read_facts(path: Path) -> Any:
-    """What a phantom's description says it was made with; None for anything else."""
-    try:
-        return json.loads(path.read_text()).get("Phantom")
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 def list_files(name: str) -> list[Path]:
@@ -169,31 +123,13 @@ def list_files(name: str) -> list[Path]:
 def _encode_subject(subject: Subject, scan: Scan) -> list[bytes]:
     """Contents of the files of ``list_files``."""
     tissues = {name: asdict(tissue) for name, tissue in subject.tissues.items()}
-    labels = {"1": "cerebrospinal fluid", "2": "grey matter", "3": "white matter", "0": "other"}
-    transform = {
-        "Description": "T1w point = Matrix @ T2w point, both (x, y, z, 1) in scanner RAS mm",
-        "Matrix": subject.t1w_from_t2w.tolist(),
-    }
     return [
-        _encode_json(SIDECAR_T1W),
-        _encode_nifti(scan.t1w, scan.t1w_grid),
-        _encode_json(SIDECAR_T2W),
-        _encode_nifti(scan.t2w, scan.t2w_grid),
-        _encode_nifti(scan.brain_mask, scan.t1w_grid),
-        _encode_json({"Labels": labels, "Tissues": tissues}),
-        _encode_nifti(scan.dseg, scan.t1w_grid),
-        _encode_json(transform),
+        encode_json(SIDECAR_T1W),
+        encode_volume(scan.t1w, scan.t1w_grid),
+        encode_json(SIDECAR_T2W),
+        encode_volume(scan.t2w, scan.t2w_grid),
+        encode_volume(scan.brain_mask, scan.t1w_grid),
+        encode_json({"Labels": LABELS, "Tissues": tissues}),
+        encode_volume(scan.dseg, scan.t1w_grid),
+        encode_json(describe_transform(subject.t1w_from_t2w)),
     ]
-
-
-def _encode_json(content: Any) -> bytes:
-    return (json.dumps(content, indent=1) + "\n").encode()
-
-
-def _encode_nifti(volume: NDArray[np.integer[Any]], grid: Grid) -> bytes:
-    """A compressed NIfTI file whose bytes hold no time; both forms say scanner space."""
-    image = nib.Nifti1Image(volume, grid.affine)
-    image.set_qform(grid.affine, code=1)
-    image.set_sform(grid.affine, code=1)
-    image.header.set_xyzt_units("mm", "sec")
-    return encode_nifti(image)

@@ -8,22 +8,28 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, map_coordinates
-from scipy.spatial.transform import Rotation
+from scipy.ndimage import map_coordinates
 
+from data_prep.acquisition import acquire
 from data_prep.head_model import CORNER_MM, HeadModel, average_head, build_head_model
+from data_prep.head_space import (
+    Array,
+    Grid,
+    draw_displacement,
+    draw_pose,
+    locate_anatomy,
+    locate_voxels,
+    make_grid,
+)
 from data_prep.mr_signal import (
     Mprage,
     SpinEcho,
     Tissue,
-    add_rician_noise,
     compute_mprage_signal,
     compute_spin_echo_signal,
     draw_tissues,
     mix_signals,
 )
-
-Array = NDArray[np.float64]
 
 # ADNI-3's T1w protocol for Siemens scanners (echo spacing and readouts: usual values for it).
 MPRAGE = Mprage(
@@ -41,30 +47,9 @@ T1W_CORNER_MM, T1W_SIZE_MM = (-96, -122, -82), (192, 224, 184)
 T2W_CORNER_MM, T2W_SIZE_MM = (-100, -126, -84), (200, 232, 190)
 T2W_SLICE_FACTOR = 1.25  # slice thickness over in-plane spacing
 
-MAX_SHIFT_MM, MAX_TURN_DEG = 5.0, 5.0  # between the poses of T1w and T2w, and of T1w in the scanner
-
 # The template is larger than the average adult: 1886 cm3 inside its mask, where intracranial
 # volumes are near 1500 (0.93 cubed is 0.80). Standard deviations of the head's size and its shape.
 MEAN_SCALE, SIZE_SD, SHAPE_SD = 0.93, 0.025, 0.015
-
-# Displacement: standard deviation and smoothness (of the Gaussian kernel) in mm. The gradient's
-# deviation is sd / (sqrt(2) smoothness), together 0.11: folding would need -1, nine deviations.
-WARPS = ((3.0, 24.0), (1.0, 10.0))
-
-BIAS_SD, BIAS_SMOOTHNESS_MM = 0.1, 50.0  # of the logarithm: mostly within 20 %
-NOISE_RANGE = (0.02, 0.04)  # sigma relative to grey matter: SNR of 25 to 50
-GAIN_RANGE = (400.0, 1200.0)  # what grey matter is stored as: scanners have no unit
-
-LATTICE_STEP_MM = 4.0
-LATTICE_CORNER_MM, LATTICE_SHAPE = np.array([-120.0, -150.0, -130.0]), (61, 67, 63)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Voxels of an image: shape, and affine to scanner RAS mm."""
-
-    shape: tuple[int, int, int]
-    affine: Array
 
 
 @dataclass(frozen=True)
@@ -116,20 +101,9 @@ def simulate_subject(*, seed: int, index: int, spacing_mm: float) -> tuple[Subje
 def make_grids(spacing_mm: float) -> tuple[Grid, Grid]:
     """The T1w's grid, RAS, and the T2w's, LAS with thicker slices."""
     spacing = np.full(3, spacing_mm)
-    t1w = _make_grid(T1W_CORNER_MM, T1W_SIZE_MM, spacing, flip_x=False)
+    t1w = make_grid(T1W_CORNER_MM, T1W_SIZE_MM, spacing, flip_x=False)
     spacing = spacing * (1, 1, T2W_SLICE_FACTOR)
-    return t1w, _make_grid(T2W_CORNER_MM, T2W_SIZE_MM, spacing, flip_x=True)
-
-
-def _make_grid(
-    corner_mm: Sequence[float], size_mm: Sequence[float], spacing: Array, *, flip_x: bool
-) -> Grid:
-    x, y, z = (int(size) for size in np.ceil(np.array(size_mm) / spacing))
-    affine = np.diag([*spacing, 1.0])
-    affine[:3, 3] = np.array(corner_mm) + spacing / 2
-    if flip_x:
-        affine[0] = [-affine[0, 0], 0, 0, affine[0, 3] + (x - 1) * affine[0, 0]]
-    return Grid((x, y, z), affine)
+    return t1w, make_grid(T2W_CORNER_MM, T2W_SIZE_MM, spacing, flip_x=True)
 
 
 @cache
@@ -144,57 +118,14 @@ def draw_subject(rng: np.random.Generator) -> Subject:
     """Draw tissues, size, shape and poses of one subject."""
     size = MEAN_SCALE + SIZE_SD * np.clip(rng.standard_normal(), -2, 2)
     shape = 1 + SHAPE_SD * np.clip(rng.standard_normal(3), -2, 2)
-    displacement = [
-        sum(_draw_smooth_lattice(rng, sd=sd, smoothness_mm=width) for sd, width in WARPS)
-        for _ in range(3)
-    ]
+    displacement = draw_displacement(rng)
     return Subject(
         tissues=draw_tissues(rng),
         scale=1 / (size * shape),
-        displacement=np.stack(displacement),
+        displacement=displacement,
         head_from_t1w=draw_pose(rng),
         t1w_from_t2w=draw_pose(rng),
     )
-
-
-def _draw_smooth_lattice(rng: np.random.Generator, *, sd: float, smoothness_mm: float) -> Array:
-    """A smooth random field on the lattice; it wraps around, so that no border is special."""
-    noise = rng.standard_normal(LATTICE_SHAPE)
-    smooth = gaussian_filter(noise, smoothness_mm / LATTICE_STEP_MM, mode="wrap")
-    field: Array = sd * (smooth - smooth.mean()) / smooth.std()
-    return field
-
-
-def _sample_lattice(lattice: Array, points: Array) -> Array:
-    corner = LATTICE_CORNER_MM.reshape(3, 1, 1, 1)
-    where = (points - corner) / LATTICE_STEP_MM
-    values: Array = map_coordinates(lattice, where, order=1, mode="nearest")
-    return values
-
-
-def draw_pose(rng: np.random.Generator) -> Array:
-    """A rigid matrix: any direction and axis, up to the greatest shift and turn."""
-    direction, axis = rng.standard_normal((2, 3))
-    shift_mm, turn_deg = rng.uniform(0, (MAX_SHIFT_MM, MAX_TURN_DEG))
-    pose = np.eye(4)
-    turn = np.deg2rad(turn_deg) * axis / np.linalg.norm(axis)
-    pose[:3, :3] = Rotation.from_rotvec(turn).as_matrix()
-    pose[:3, 3] = shift_mm * direction / np.linalg.norm(direction)
-    return pose
-
-
-def locate_in_template(subject: Subject, points: Array) -> Array:
-    """Template points (3, ...) of the anatomy at points of the head."""
-    moved = [_sample_lattice(part, points) for part in subject.displacement]
-    located: Array = points * subject.scale.reshape(3, 1, 1, 1) + np.stack(moved)
-    return located
-
-
-def _locate_voxels(grid: Grid, matrix: Array) -> Array:
-    """Points (3, x, y, z) of a grid's voxel centres after a matrix on scanner mm."""
-    full = matrix @ grid.affine
-    i, j, k = np.ogrid[tuple(slice(size) for size in grid.shape)]
-    return np.stack([row[0] * i + row[1] * j + row[2] * k + row[3] for row in full[:3]])
 
 
 def _sample_head(volume: NDArray[np.float32], points: Array) -> Array:
@@ -212,21 +143,20 @@ def _simulate_image(
     head_from_scanner: Array,
     rng: np.random.Generator,
 ) -> NDArray[np.int16]:
-    """One image: anatomy where the voxels are, coil sensitivity, noise, and the scanner's gain."""
-    points = locate_in_template(subject, _locate_voxels(grid, head_from_scanner))
+    """One image: anatomy where the voxels are, as a scanner acquires it."""
+    located = locate_voxels(grid, head_from_scanner)
+    points = locate_anatomy(subject.displacement, subject.scale, located)
     signal = _sample_head(mix_signals(head.fractions, signals), points)
-    bias = _draw_smooth_lattice(rng, sd=BIAS_SD, smoothness_mm=BIAS_SMOOTHNESS_MM)
-    signal *= np.exp(_sample_lattice(bias, _locate_voxels(grid, np.eye(4))))
     grey = signals[list(subject.tissues).index("GM")]
-    noisy = add_rician_noise(signal, sigma=rng.uniform(*NOISE_RANGE) * grey, rng=rng)
-    return np.round(noisy * rng.uniform(*GAIN_RANGE) / grey).astype(np.int16)
+    return acquire(signal, grid, grey=grey, rng=rng)
 
 
 def _sample_truth(
     subject: Subject, head: HeadModel, grid: Grid
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The tissue with the greatest share in each voxel of the brain, and the brain mask."""
-    points = locate_in_template(subject, _locate_voxels(grid, subject.head_from_t1w))
+    located = locate_voxels(grid, subject.head_from_t1w)
+    points = locate_anatomy(subject.displacement, subject.scale, located)
     brain = _sample_head(head.brain, points) >= 0.5
     shares = [_sample_head(part, points) for part in head.fractions[:3]]
     classes = 1 + np.argmax(shares, axis=0)

@@ -40,7 +40,8 @@ def make_trainer(
 def make_exact(dataset: Path, **options: Any) -> Any:
     """The same in float64."""
     trainer = make_trainer(dataset, precision="fp32", **options)
-    for network in (*vars(trainer.generators).values(), *vars(trainer.discriminators).values()):
+    judges = (trainer.discriminators.t1w, trainer.discriminators.t2w)
+    for network in (*vars(trainer.generators).values(), *judges):
         network.double()
     for average in trainer.averages:
         average.network.double()

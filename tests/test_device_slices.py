@@ -26,7 +26,13 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(dataset_dir: Path, **options: Any) -> TrainingSlices:
-    settings = {"sampling": "shuffled", "seed": 0, "slices": 1, "slice_distance_mm": 3.0}
+    settings = {
+        "sampling": "shuffled",
+        "pair_subjects": 0,
+        "seed": 0,
+        "slices": 1,
+        "slice_distance_mm": 3.0,
+    }
     return load_training_slices(str(dataset_dir), **(settings | options))
 
 
@@ -38,7 +44,7 @@ def test_every_image_and_mask_is_that_of_the_disk_to_the_bit(
     kept = load_device_slices(data, device="cpu", place="device")
     for name in ("t1w", "t2w"):
         images = getattr(data, name)
-        found = getattr(kept, name).read(torch.arange(len(images)))
+        found = kept[name].read(torch.arange(len(images)))
         expected = [torch.stack(each) for each in zip(*map(read_image, images), strict=True)]
         assert torch.equal(found[0], expected[0])
         assert torch.equal(found[1], expected[1])

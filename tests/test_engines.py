@@ -91,7 +91,9 @@ def test_each_sides_step_leaves_the_other_side_alone(dataset_dir: str) -> None:
     step = Step(dataset_dir)
     real, masks = step.prepare(step.batch)
     before = {name: step.copy_weights(name) for name in NETWORKS}
-    images = step.trainer._update_generators(real, masks)
+    images = step.trainer._update_generators(
+        real, masks, step.trainer.weights.at(1).to_tensors(real["t1w"])
+    )
     between = {name: step.copy_weights(name) for name in NETWORKS}
     assert all(
         parameter.grad is None

@@ -7,12 +7,20 @@ from typing import Any
 import pytest
 from scripts.loss_weights import LossWeights, WeightSchedule
 
-CONSTANT: dict[str, Any] = {"cycle_t1w": 10, "cycle_t2w": 5.5, "identity": 0, "structure": 1.0}
+CONSTANT: dict[str, Any] = {
+    "adversarial": 1.0,
+    "cycle_t1w": 10,
+    "cycle_t2w": 5.5,
+    "identity": 0,
+    "structure": 1.0,
+    "contrast": 0.0,
+    "paired": 0.0,
+}
 
 
 def test_numbers_stay_what_they_are() -> None:
     schedule = WeightSchedule(**CONSTANT)
-    expected = LossWeights(cycle_t1w=10.0, cycle_t2w=5.5, identity=0.0, structure=1.0)
+    expected = LossWeights(**CONSTANT)
     assert schedule.at(1) == schedule.at(1000) == expected
 
 

@@ -68,7 +68,9 @@ def make_step() -> dict[str, Tensor]:
     sizes = {"in_channels": 1, "features": 4}
     layers = {"out_channels": 1, "blocks": 1, "upsampling": "transposed"}
     generators = [ResnetGenerator(**sizes, **layers) for _ in range(2)]
-    judges = [PatchDiscriminator(**sizes, downsamplings=4) for _ in range(2)]
+    judges = [
+        PatchDiscriminator(**sizes, downsamplings=4, normalization="instance") for _ in range(2)
+    ]
     for seed, network in enumerate(generators + judges):
         initialise_weights(network, standard_deviation=0.2, seed=seed)
     step = {"real_t1w": make_blobs(1, size=64), "real_t2w": make_blobs(2, size=64)}

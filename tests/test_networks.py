@@ -43,7 +43,9 @@ def test_generator_of_the_baseline_has_7825153_parameters(kind: str) -> None:
 
 @pytest.mark.parametrize("downsamplings", [3, 4])
 def test_discriminator_of_the_baseline_has_2762689_parameters(downsamplings: int) -> None:
-    network = PatchDiscriminator(in_channels=1, features=64, downsamplings=downsamplings)
+    network = PatchDiscriminator(
+        in_channels=1, features=64, downsamplings=downsamplings, normalization="instance"
+    )
     assert count_parameters(network) == 2_762_689
 
 
@@ -143,7 +145,9 @@ def test_unknown_upsampling_is_named() -> None:
 
 @pytest.mark.parametrize(("downsamplings", "field"), [(3, 70), (4, 94)])
 def test_a_decision_sees_the_published_field(downsamplings: int, field: int) -> None:
-    network = PatchDiscriminator(in_channels=1, features=2, downsamplings=downsamplings)
+    network = PatchDiscriminator(
+        in_channels=1, features=2, downsamplings=downsamplings, normalization="instance"
+    )
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.InstanceNorm2d):  # sees the whole image
             network.set_submodule(name, nn.Identity())
@@ -156,7 +160,9 @@ def test_a_decision_sees_the_published_field(downsamplings: int, field: int) -> 
 
 @pytest.mark.parametrize(("downsamplings", "size"), [(3, 14), (4, 7)])
 def test_decisions_of_128_pixels(downsamplings: int, size: int) -> None:
-    network = PatchDiscriminator(in_channels=3, features=4, downsamplings=downsamplings)
+    network = PatchDiscriminator(
+        in_channels=3, features=4, downsamplings=downsamplings, normalization="instance"
+    )
     assert network(make_images(2, 3, 128, 128)).shape == (2, 1, size, size)
 
 
@@ -164,7 +170,9 @@ def test_the_decision_is_the_last_of_monais_features() -> None:
     monai = MonaiPatchDiscriminator(
         spatial_dims=2, in_channels=1, channels=4, num_layers_d=3, norm="INSTANCE", bias=True
     )
-    network = PatchDiscriminator(in_channels=1, features=4, downsamplings=3)
+    network = PatchDiscriminator(
+        in_channels=1, features=4, downsamplings=3, normalization="instance"
+    )
     image = make_images(2, 1, 64, 64)
     network.layers.load_state_dict(monai.state_dict())
     torch.testing.assert_close(network(image), monai(image)[-1])
@@ -172,21 +180,23 @@ def test_the_decision_is_the_last_of_monais_features() -> None:
 
 @may_script
 def test_scripted_discriminator_gives_the_same_decision() -> None:
-    network = PatchDiscriminator(in_channels=1, features=4, downsamplings=4)
+    network = PatchDiscriminator(
+        in_channels=1, features=4, downsamplings=4, normalization="instance"
+    )
     image = make_images(1, 1, 96, 96)
     torch.testing.assert_close(torch.jit.script(network)(image), network(image))
 
 
 def test_a_discriminator_with_five_downsamplings_is_refused() -> None:
     with pytest.raises(ValueError, match="downsamplings is 5; expected 3 or 4"):
-        PatchDiscriminator(in_channels=1, features=4, downsamplings=5)
+        PatchDiscriminator(in_channels=1, features=4, downsamplings=5, normalization="instance")
 
 
 @pytest.mark.parametrize(
     "network",
     [
         ResnetGenerator(in_channels=1, out_channels=1, features=16, blocks=2, upsampling="resize"),
-        PatchDiscriminator(in_channels=1, features=16, downsamplings=3),
+        PatchDiscriminator(in_channels=1, features=16, downsamplings=3, normalization="instance"),
     ],
 )
 def test_initial_weights_are_normal_and_biases_zero(network: nn.Module) -> None:

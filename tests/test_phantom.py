@@ -18,9 +18,10 @@ from scipy.ndimage import map_coordinates
 from data_prep import phantom
 from data_prep.bids import index_dataset
 from data_prep.head_model import CORNER_MM
+from data_prep.head_space import LATTICE_STEP_MM, draw_pose
 from data_prep.mr_signal import TISSUES
 from data_prep.phantom import build_phantom, list_files
-from data_prep.simulation import LATTICE_STEP_MM, draw_pose, draw_subject, load_heads
+from data_prep.simulation import draw_subject, load_heads
 from data_prep.store import write_bytes
 
 SUBJECTS = ("sub-01", "sub-02")

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from scripts.cyclegan import Generators, compute_discriminators, compute_generators
+from scripts.cyclegan import Generators
+from scripts.objectives import compute_discriminators, compute_generators
 from torch import Tensor
 
 from tests.earlier_system import EarlierStep

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from scripts.cyclegan import compute_discriminators, compute_generators
+from scripts.objectives import compute_discriminators, compute_generators
 from scripts.reproducibility import choose_algorithms
 
 from tests.exact_training import make_trainer

@@ -26,6 +26,8 @@ OWN_CONFIGS = (
     "multi_gpu_train",
     "recipes/baseline",
     "recipes/optimized",
+    "recipes/paired",
+    "recipes/few_pairs",
 )
 SHARED_WITH_INFERENCE = ("slices", "slice_distance_mm", "features", "blocks", "upsampling")
 

@@ -82,6 +82,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def list_present(objects: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is None: parts of a training that are switched off."""
+    return {name: each for name, each in objects.items() if each is not None}
+
+
 class CheckpointSaver:
     """Saves everything that a training needs to go on, and keeps the newest few.
 
@@ -93,7 +98,8 @@ class CheckpointSaver:
 
     Args:
         output_dir: folder of the run.
-        objects: all that has a `state_dict`, by name; the trainer itself is added.
+        objects: all that has a `state_dict`, by name, None for what is switched off; the trainer
+            itself is added.
         interval: epochs between two checkpoints; the last epoch is always saved.
         n_saved: number of checkpoints that are kept.
     """
@@ -102,7 +108,7 @@ class CheckpointSaver:
         self, *, output_dir: str, objects: Mapping[str, Any], interval: int, n_saved: int
     ) -> None:
         self.output_dir = Path(output_dir)
-        self.objects = objects
+        self.objects = list_present(objects)
         self.interval = interval
         self.n_saved = n_saved
         self.is_asked_to_stop = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -96,18 +96,34 @@ class TrainingSlices:
         t1w: every T1w slice to draw from.
         t2w: every T2w slice to draw from; where paired, number i belongs to T1w number i.
         paired: whether both contrasts are drawn at the same position.
+        pairs: registered pairs that are drawn beside them.
     """
 
     t1w: list[SliceImage]
     t2w: list[SliceImage]
     paired: bool
+    pairs: list[SlicePair] = field(default_factory=list)
+
+    def by_name(self) -> dict[str, list[SliceImage]]:
+        """Every list of images to draw from, by the name of the image in a sample."""
+        images = {"t1w": self.t1w, "t2w": self.t2w}
+        if self.pairs:
+            images["pair_t1w"] = [pair.t1w for pair in self.pairs]
+            images["pair_t2w"] = [pair.t2w for pair in self.pairs]
+        return images
 
     def __len__(self) -> int:
         return max(len(self.t1w), len(self.t2w))
 
 
 def load_training_slices(
-    dataset_dir: str, *, sampling: str, seed: int, slices: int, slice_distance_mm: float
+    dataset_dir: str,
+    *,
+    sampling: str,
+    pair_subjects: int,
+    seed: int,
+    slices: int,
+    slice_distance_mm: float,
 ) -> TrainingSlices:
     """List the slices of the training split that a training draws from.
 
@@ -115,6 +131,7 @@ def load_training_slices(
         dataset_dir: slice dataset.
         sampling: "disjoint", T1w and T2w from two halves of the subjects; "shuffled", each from
             all of them; "paired", the same slice in both contrasts.
+        pair_subjects: subjects whose registered pairs are drawn too, beside an unpaired sampling.
         seed: decides the halves.
         slices: see `list_images`.
         slice_distance_mm: see `list_images`.
@@ -123,7 +140,9 @@ def load_training_slices(
         raise ValueError(f"sampling is {sampling!r}; expected 'disjoint', 'shuffled' or 'paired'.")
     channels: dict[str, Any] = {"slices": slices, "slice_distance_mm": slice_distance_mm}
     if sampling == "paired":
-        return _load_paired(dataset_dir, **channels)
+        pairs = _load_pairs(dataset_dir, None, **channels)
+        return TrainingSlices([pair.t1w for pair in pairs], [pair.t2w for pair in pairs], True)
+    pairs = _load_pairs(dataset_dir, pair_subjects, **channels) if pair_subjects else []
     table = read_slices(dataset_dir, split="train")
     table = table[table["space"] == "native"]
     images = dict(
@@ -134,17 +153,24 @@ def load_training_slices(
     if sampling == "disjoint":
         parts = _keep_sides(dataset_dir, parts, seed)
     t1w, t2w = ([images[index] for index in part.index] for part in parts.values())
-    return TrainingSlices(t1w, t2w, paired=False)
+    return TrainingSlices(t1w, t2w, False, pairs)
 
 
-def _load_paired(dataset_dir: str, **channels: Any) -> TrainingSlices:
-    pairs = load_training_pairs(dataset_dir, **channels)
-    if not pairs:
+def _load_pairs(dataset_dir: str, subjects: int | None, **channels: Any) -> list[SlicePair]:
+    pairs = load_training_pairs(dataset_dir, max_subjects=subjects, **channels)
+    found = len({pair.t1w.subject_id for pair in pairs})
+    if not found:
         raise ValueError(
             f"{dataset_dir}: no T1w slice of the training split has a registered T2w, which "
-            "sampling 'paired' needs. Use --sampling disjoint or --sampling shuffled."
+            "sampling 'paired' and --pair_subjects need. Use --sampling disjoint or --sampling "
+            "shuffled, and --pair_subjects 0."
         )
-    return TrainingSlices([pair.t1w for pair in pairs], [pair.t2w for pair in pairs], paired=True)
+    if subjects is not None and found < subjects:
+        raise ValueError(
+            f"{dataset_dir}: pair_subjects is {subjects}, but {found} subjects of the training "
+            "split have registered pairs. Expected at most as many."
+        )
+    return pairs
 
 
 def _check_counts(dataset_dir: str, parts: dict[str, pd.DataFrame]) -> None:
@@ -191,15 +217,20 @@ class UnpairedSlices(Dataset[dict[str, Any]]):
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         sample: dict[str, Any] = {"sample": number}
-        for name, stream in (("t1w", "T1w"), ("t2w", "T2w")):
-            images = getattr(self.data, name)
-            stream = "pair" if self.data.paired else stream
+        for name, images in self.data.by_name().items():
+            stream = self._name_stream(name)
             position = draw_position(number, length=len(images), seed=self.seed, stream=stream)
             sample[f"{name}_position"] = position
             sample[f"{name}_subject_id"] = images[position].subject_id
             if self.reads:
                 sample[name], sample[f"{name}_mask"] = read_image(images[position])
         return sample
+
+    def _name_stream(self, name: str) -> str:
+        """The permutations by which an image is drawn; the images of a pair share theirs."""
+        if name.startswith("pair_"):
+            return "few_pairs"
+        return "pair" if self.data.paired else {"t1w": "T1w", "t2w": "T2w"}[name]
 
 
 class EvaluationSlices(Dataset[dict[str, Any]]):

@@ -46,12 +46,7 @@ class StoredSlices:
         return unsigned / self.largest * 2 - 1, self.masks[middle][:, None]
 
 
-@dataclass(frozen=True)
-class DeviceSlices:
-    """The slices that a training draws from, by contrast."""
-
-    t1w: StoredSlices
-    t2w: StoredSlices
+DeviceSlices = dict[str, StoredSlices]  # `t1w` and `t2w`, and `pair_t1w` and `pair_t2w`
 
 
 def load_device_slices(
@@ -70,7 +65,7 @@ def load_device_slices(
     device = torch.device(device)
     if place == "disk" or (place == "auto" and not _fits(data, device)):
         return None
-    slices = DeviceSlices(*(_load(images, device) for images in (data.t1w, data.t2w)))
+    slices = {name: _load(images, device) for name, images in data.by_name().items()}
     logger.info("Loaded %d T1w and %d T2w slices to %s.", len(data.t1w), len(data.t2w), device)
     return slices
 
@@ -80,7 +75,7 @@ def _fits(data: TrainingSlices, device: torch.device) -> bool:
         return False
     height, width = open_shard(data.t1w[0].shard).shape[1:]
     count = sum(
-        len(rows) for images in (data.t1w, data.t2w) for rows in _list_rows(images).values()
+        len(rows) for images in data.by_name().values() for rows in _list_rows(images).values()
     )
     needed = 3 * count * height * width  # two bytes of values, one of mask
     return needed < SHARE_OF_MEMORY * torch.cuda.mem_get_info(device)[0]

@@ -18,19 +18,13 @@ from torch.utils.data import DataLoader
 
 from scripts.batches import PrepareBatch, join_parts, split_batch
 from scripts.compilation import compile_function
-from scripts.cyclegan import (
-    Discriminators,
-    Generators,
-    Images,
-    StructureLoss,
-    compute_discriminators,
-    compute_generators,
-    frozen,
-)
+from scripts.cyclegan import Discriminators, Generators, Images, frozen
 from scripts.datasets import stop_workers
 from scripts.ema import MovingAverage
 from scripts.image_pool import ImagePool
 from scripts.loss_weights import WeightSchedule
+from scripts.objectives import StructureLoss, compute_discriminators, compute_generators
+from scripts.patch_contrast import PatchContrast
 from scripts.precision import autocast, select_precision
 from scripts.processes import average_gradients, gather_batch, take_share
 from scripts.sampling import GlobalSampler
@@ -59,6 +53,7 @@ class CycleGanTrainer(Trainer):
         pools: earlier fakes, `t1w` and `t2w`.
         weights: of the generators' losses, by epoch.
         structure_loss: called with a real image, its fake and `mask=`.
+        patch_contrast: trained by `generator_optimizer` too; None where its weight is always 0.
         scaler: of the losses; does something in fp16 only.
         precision: see `select_precision`.
         compilation: see `compile_function`.
@@ -82,6 +77,7 @@ class CycleGanTrainer(Trainer):
         pools: dict[str, ImagePool],
         weights: WeightSchedule,
         structure_loss: StructureLoss,
+        patch_contrast: PatchContrast | None,
         scaler: torch.amp.GradScaler,
         precision: str,
         compilation: str,
@@ -105,6 +101,7 @@ class CycleGanTrainer(Trainer):
         self.pools = pools
         self.weights = weights
         self.structure_loss = structure_loss
+        self.patch_contrast = patch_contrast
         self.loss_scaler = scaler
         self.precision = select_precision(precision, self.state.device)
         self.accumulation = accumulation
@@ -114,6 +111,7 @@ class CycleGanTrainer(Trainer):
 
     def run(self) -> None:
         """Train until `max_epochs`, or leave a training that has got there as it is."""
+        self._check_weights()
         if self.state.epoch >= self.state.max_epochs:
             logger.info(
                 "Trained for %d epochs already; a larger --max_epochs goes on.", self.state.epoch
@@ -123,11 +121,20 @@ class CycleGanTrainer(Trainer):
             self.resources.callback(stop_workers, self.data_loader)
             Workflow.run(self)  # Trainer.run would make a deprecated scaler for CUDA
 
+    def _check_weights(self) -> None:
+        if self.weights.uses("paired") and not self.prepare_batch.has_pairs:
+            raise ValueError(
+                "lambda_paired is above 0, but no registered pairs are drawn. Expected --sampling "
+                "paired, or the pairs of some subjects: --pair_subjects 3."
+            )
+
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> list[dict[str, Tensor]]:
         torch.compiler.cudagraph_mark_step_begin()
         real, masks = self.prepare_batch(batchdata, self.state.device)
-        output = self._update_generators(real, masks)
-        output |= self._update_discriminators(real, output)
+        weights = self.weights.at(self.state.epoch).to_tensors(real["t1w"])
+        output = self._update_generators(real, masks, weights)
+        if "adversarial" in weights:
+            output |= self._update_discriminators(real, output)
         self.loss_scaler.update()
         for average in self.averages:
             average.update()
@@ -135,8 +142,9 @@ class CycleGanTrainer(Trainer):
         self.fire_event(IterationEvents.MODEL_COMPLETED)
         return self.state.output
 
-    def _update_generators(self, real: Images, masks: Images) -> dict[str, Tensor]:
-        weights = self.weights.at(self.state.epoch).to_tensors(real["t1w"])
+    def _update_generators(
+        self, real: Images, masks: Images, weights: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
         parts = zip(
             split_batch(real, self.accumulation),
             split_batch(masks, self.accumulation),
@@ -153,7 +161,13 @@ class CycleGanTrainer(Trainer):
         judges = (self.discriminators.t1w, self.discriminators.t2w)
         with autocast(self.state.device, self.precision), frozen(*judges):
             images, losses = self._compute_generators(
-                self.generators, self.discriminators, real, masks, weights, self.structure_loss
+                self.generators,
+                self.discriminators,
+                real,
+                masks,
+                weights,
+                self.structure_loss,
+                self.patch_contrast,
             )
         self._backward(losses["generator_loss"])
         return {name: value.detach() for name, value in (images | losses).items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from numbers import Real
 from typing import Any
@@ -17,19 +17,25 @@ Weight = float | Sequence[Sequence[float]]
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """Weights of the generators' losses in one step; the adversarial losses have weight 1.
+    """Weights of the generators' losses in one step.
 
     Attributes:
         cycle_t1w: of T1w against T1w -> T2w -> T1w.
         cycle_t2w: of T2w against T2w -> T1w -> T2w.
         identity: of images already of the target contrast; 0 saves their two passes.
         structure: of structure across contrasts; 0 does not compute it.
+        adversarial: of the discriminators' decisions; at 0 these are not trained either.
+        contrast: of the contrastive comparison of patches; 0 does not compute it.
+        paired: of the distance from registered real images; 0 does not compute it.
     """
 
     cycle_t1w: float
     cycle_t2w: float
     identity: float
     structure: float
+    adversarial: float
+    contrast: float
+    paired: float
 
     def to_tensors(self, like: Tensor) -> dict[str, Tensor]:
         """Return the weights above 0 by name, as numbers on the device and of the type of `like`.
@@ -49,27 +55,21 @@ class WeightSchedule:
     input, without any cycle error, would keep them; a larger one then brings the anatomy back.
 
     Args:
-        cycle_t1w: see `LossWeights`, as the others.
-        cycle_t2w: the same.
-        identity: the same.
-        structure: the same.
+        weights: of all that `LossWeights` names.
 
     Raises:
         ValueError: a weight that is negative or not finite, or points out of order.
     """
 
-    def __init__(
-        self, *, cycle_t1w: Weight, cycle_t2w: Weight, identity: Weight, structure: Weight
-    ) -> None:
-        self._points = {
-            name: _read_points(name, weight)
-            for name, weight in {
-                "cycle_t1w": cycle_t1w,
-                "cycle_t2w": cycle_t2w,
-                "identity": identity,
-                "structure": structure,
-            }.items()
-        }
+    def __init__(self, **weights: Weight) -> None:
+        names = {field.name for field in fields(LossWeights)}
+        if names != set(weights):
+            raise ValueError(f"found weights {sorted(weights)}; expected {sorted(names)}.")
+        self._points = {name: _read_points(name, weight) for name, weight in weights.items()}
+
+    def uses(self, name: str) -> bool:
+        """Whether a weight is above 0 in any epoch."""
+        return any(weight > 0 for _, weight in self._points[name])
 
     def at(self, epoch: int) -> LossWeights:
         """Return the weights of an epoch, the first of which is 1."""

@@ -39,6 +39,19 @@ def identity_loss(identity: Tensor, real: Tensor) -> Tensor:
     return (_widen(identity) - _widen(real)).abs().mean()
 
 
+def paired_loss(synthetic: Tensor, real: Tensor, *, known: Tensor) -> Tensor:
+    """Mean absolute difference from the registered real image, where that is known.
+
+    Args:
+        synthetic: (batch, channel, height, width) in [-1, 1].
+        real: the same shape, registered to what was translated.
+        known: boolean, (batch, 1 or channel, height, width): all but the brain beyond the other
+            image's field of view. The background counts.
+    """
+    difference = (_widen(synthetic) - _widen(real)).abs()
+    return _compute_masked_mean(difference, known.to(difference.dtype))
+
+
 def structure_loss(
     source: Tensor, synthetic: Tensor, *, mask: Tensor, method: str, **options: float
 ) -> Tensor:

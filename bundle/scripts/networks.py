@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from monai.networks.nets import PatchDiscriminator as MonaiPatchDiscriminator
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
 
 from scripts.convolutions import ReflectConvolution, ResizeConvolution, RowConvolution
 from scripts.padding import pad_far_edges
@@ -116,29 +117,52 @@ class PatchDiscriminator(nn.Module):
         downsamplings: number of stride-2 layers. 3 is the published one, each decision sees
             70 x 70 pixels; 4 is the earlier system's, whose C512 has stride 2 too and whose
             decisions see 94 x 94. Both have 2,762,689 parameters (64 features, one channel).
+        normalization: "instance", or "spectral": every convolution's weight divided by its
+            greatest singular value, in place of instance norm (Miyato et al. 2018,
+            arXiv:1802.05957).
     """
 
-    def __init__(self, *, in_channels: int, features: int, downsamplings: int) -> None:
+    def __init__(
+        self, *, in_channels: int, features: int, downsamplings: int, normalization: str
+    ) -> None:
         super().__init__()
         if downsamplings not in (3, 4):
             raise ValueError(f"downsamplings is {downsamplings}; expected 3 or 4.")
+        if normalization not in ("instance", "spectral"):
+            raise ValueError(f"normalization is {normalization!r}; expected instance or spectral.")
         network = MonaiPatchDiscriminator(
             spatial_dims=2,
             in_channels=in_channels,
             channels=features,
             num_layers_d=3,
-            norm="INSTANCE",
+            norm="INSTANCE" if normalization == "instance" else None,
             bias=True,
         )
         if downsamplings == 4:
             network.get_submodule("2.conv").stride = (2, 2)
         # MONAI's forward returns the features of every layer; in a sequence the decision is left.
         self.layers = nn.Sequential(OrderedDict(network.named_children()))
+        if normalization == "spectral":
+            _normalise_spectrally(self.layers)
 
     def forward(self, image: Tensor) -> Tensor:
         """Judge (batch, channel, height, width) in [-1, 1]; returns decisions (batch, 1, h, w)."""
         decision: Tensor = self.layers(image)
         return decision
+
+
+def _normalise_spectrally(network: nn.Module) -> None:
+    """Normalise every convolution.
+
+    The power iteration starts from random vectors and from the weights as they are now, so both
+    are drawn alike each time.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                module.reset_parameters()
+                spectral_norm(module)
 
 
 def initialise_weights(network: Network, *, standard_deviation: float, seed: int) -> Network:
@@ -155,7 +179,14 @@ def initialise_weights(network: Network, *, standard_deviation: float, seed: int
             weight = torch.empty(module.weight.shape)
             weight.normal_(0.0, standard_deviation, generator=generator)
             with torch.no_grad():
-                module.weight.copy_(weight)
+                _find_weight(module).copy_(weight)
                 if module.bias is not None:
                     module.bias.zero_()
     return network
+
+
+def _find_weight(module: Any) -> Tensor:
+    """A convolution's parameter, also where its weight is computed from it."""
+    is_computed = hasattr(module, "parametrizations")
+    weight: Tensor = module.parametrizations.weight.original if is_computed else module.weight
+    return weight

@@ -10,9 +10,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 
-def list_parameters(*, networks: Sequence[nn.Module]) -> list[nn.Parameter]:
-    """Join the parameters of networks that one optimiser trains."""
-    return [parameter for network in networks for parameter in network.parameters()]
+def list_parameters(*, networks: Sequence[nn.Module | None]) -> list[nn.Parameter]:
+    """Join the parameters of networks that one optimiser trains; None stands for none."""
+    present = [network for network in networks if network is not None]
+    return [parameter for network in present for parameter in network.parameters()]
 
 
 def scale_learning_rate(learning_rate: float, *, batch_size: int, rule: str) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from scripts.checkpoints import list_checkpoints, load_newest_checkpoint
+from scripts.checkpoints import list_checkpoints, list_present, load_newest_checkpoint
 from scripts.config_options import is_on
 from scripts.directions import MODEL_FILES
 from scripts.ema import MovingAverage
@@ -62,7 +62,7 @@ def start_training(
         run = Path(output_dir)
         _remove_unfinished(run, run / FRAMES_FOLDER, run / "best", Path(models_dir))
     if loaded is not None:
-        _restore(trainer, objects, *loaded)
+        _restore(trainer, list_present(objects), *loaded)
         return
     if not resume:
         _check_unused(output_dir, models_dir)

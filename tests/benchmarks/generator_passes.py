@@ -43,7 +43,7 @@ def translate_with_eight_passes(generators: Generators, t1w: Tensor, t2w: Tensor
 
 
 def translate_as_we_do(generators: Generators, t1w: Tensor, t2w: Tensor) -> Tensor:
-    images = translate_cycles(generators, t1w, t2w, with_identity=True)
+    images = translate_cycles(generators, {"t1w": t1w, "t2w": t2w}, with_identity=True)
     return torch.stack([image.abs().mean() for image in images.values()]).sum()
 
 

@@ -189,7 +189,8 @@ class CycleGanEvaluator(Evaluator):
         if target is not None:
             return self._translate_one_way(t1w, t2w, target)
         with autocast(self.state.device, self.precision):
-            return translate_cycles(self.generators, t1w, t2w, with_identity=False)
+            real = {"t1w": t1w, "t2w": t2w}
+            return translate_cycles(self.generators, real, with_identity=False)
 
     def _translate_one_way(self, t1w: Tensor, t2w: Tensor, target: str) -> Images:
         images = {"real_t1w": t1w, "real_t2w": t2w}

@@ -63,7 +63,12 @@ def fit_trivial_rows(
 
 def _fit_means(dataset_dir: str, max_slices: int) -> dict[str, TrivialFit]:
     training = load_training_slices(
-        dataset_dir, sampling="shuffled", seed=0, slices=1, slice_distance_mm=0.0
+        dataset_dir,
+        sampling="shuffled",
+        pair_subjects=0,
+        seed=0,
+        slices=1,
+        slice_distance_mm=0.0,
     )
     fits = {}
     for name, images in (("t2w", training.t2w), ("t1w", training.t1w)):

@@ -1,0 +1,140 @@
+"""Label maps of heads: read, checked, and brought to one form from which scans are simulated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, zoom
+
+from data_prep.label_tissues import (
+    GREY,
+    MATERIAL_NAMES,
+    MATERIALS,
+    WHITE,
+    find_materials,
+)
+
+MAX_SPACING_MM = 1.5  # of a label map; the cortex is 2 to 4 mm thick
+MIN_BRAIN_ML = 400.0  # a newborn's brain; less is a part of one, or another unit of length
+SULCUS_MM = 8.0  # gaps between brain surfaces up to twice this wide belong to the brain's mask
+RIM_MM = 1.0  # where common brain masks end: in the subarachnoid space
+MARGIN_MM = 4.0  # of air about the head
+ENDINGS = (".nii.gz", ".nii", ".mgz")
+
+
+@dataclass(frozen=True)
+class LabelledHead:
+    """A segmented head on a grid along its own axes, RAS+.
+
+    Attributes:
+        labels: (x, y, z), the ids as they were found.
+        materials: (x, y, z), positions in ``MATERIAL_NAMES``.
+        classes: (x, y, z), 1 CSF, 2 grey matter, 3 white matter, 0 not of the brain.
+        brain: (x, y, z), boolean: the closed brain and a rim of the fluid about it.
+        spacing_mm: (3,).
+        corner_mm: (3,), the first voxel relative to the brain's centre.
+    """
+
+    labels: NDArray[np.int32]
+    materials: NDArray[np.uint8]
+    classes: NDArray[np.uint8]
+    brain: NDArray[np.bool_]
+    spacing_mm: NDArray[np.float64]
+    corner_mm: NDArray[np.float64]
+
+
+def list_label_maps(folder: Path) -> dict[str, Path]:
+    """Label maps of a folder by the subject that each becomes, such as ``sub-seg01``.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no map in it.
+        ValueError: two names that differ in punctuation only.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder. Expected one with label maps (NIfTI).")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not path.name.endswith(ENDINGS):
+            continue
+        stem = path.name.split(".")[0]
+        subject = "sub-" + "".join(letter for letter in stem if letter.isalnum())
+        if subject in found:
+            raise ValueError(
+                f"{path.name} and {found[subject].name}: both become {subject}. Rename one of them."
+            )
+        found[subject] = path
+    if not found:
+        raise FileNotFoundError(f"{folder}: no label map. Expected files like seg_01.nii.gz.")
+    return found
+
+
+def load_head(path: Path) -> LabelledHead:
+    """Read one map.
+
+    Raises:
+        ValueError: what is wrong with it; the text names the file.
+    """
+    try:
+        labels, spacing_mm = _read_labels(path)
+        materials = find_materials(labels)
+    except (ValueError, OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+        raise ValueError(f"{path.name}: {error}") from error
+    classes = np.array([MATERIALS[name].tissue_class for name in MATERIAL_NAMES], np.uint8)
+    tissue = classes[materials]
+    solid = np.isin(tissue, (GREY, WHITE))
+    volume_ml = float(solid.sum() * spacing_mm.prod() / 1000)
+    if volume_ml < MIN_BRAIN_ML:
+        raise ValueError(
+            f"{path.name}: {volume_ml:.0f} ml of grey and white matter. Expected a whole brain, "
+            f"{MIN_BRAIN_ML:.0f} ml or more, labelled by FreeSurfer's ids."
+        )
+    box = _find_box(labels != 0, spacing_mm)
+    brain = close_brain(solid[box], spacing_mm) <= RIM_MM
+    centre = np.argwhere(solid[box]).mean(0) * spacing_mm
+    return LabelledHead(labels[box], materials[box], tissue[box], brain, spacing_mm, -centre)
+
+
+def _read_labels(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    image = nib.as_closest_canonical(nib.load(path))
+    spacing_mm = np.array(image.header.get_zooms()[:3], dtype=float)
+    if len(image.shape) != 3:
+        raise ValueError(f"shape {image.shape}. Expected one volume, (x, y, z).")
+    if spacing_mm.max() > MAX_SPACING_MM:
+        sizes = " x ".join(f"{size:.2f}" for size in spacing_mm)
+        raise ValueError(f"voxels of {sizes} mm. Expected at most {MAX_SPACING_MM} mm.")
+    values: NDArray[Any] = np.asanyarray(image.dataobj)
+    if not np.all(np.isfinite(values)) or np.any(values != np.round(values)):
+        raise ValueError("values that are no whole numbers. Expected labels, not an image.")
+    return values.astype(np.int32), spacing_mm
+
+
+def _find_box(head: NDArray[np.bool_], spacing_mm: NDArray[np.float64]) -> tuple[slice, ...]:
+    """The head with a margin, as far as the map goes."""
+    margin = np.ceil(MARGIN_MM / spacing_mm).astype(int)
+    box = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        filled = np.flatnonzero(head.any(axis=others))
+        first, last = filled[0] - margin[axis], filled[-1] + 1 + margin[axis]
+        box.append(slice(max(int(first), 0), int(last)))
+    return tuple(box)
+
+
+def close_brain(brain: NDArray[np.bool_], spacing_mm: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Distance in mm outwards from the brain's surface, its sulci and ventricles filled.
+
+    Computed on every second voxel: distances are smooth.
+    """
+    coarse = brain[::2, ::2, ::2]
+    step = tuple(2 * spacing_mm)
+    near = distance_transform_edt(~coarse, sampling=step) <= SULCUS_MM
+    closed = coarse | (distance_transform_edt(near, sampling=step) > SULCUS_MM)
+    inside, outside = (distance_transform_edt(part, sampling=step) for part in (closed, ~closed))
+    factor = np.array(brain.shape) / np.array(coarse.shape)
+    distance: NDArray[np.float32] = zoom((outside - inside).astype(np.float32), factor, order=1)
+    return distance

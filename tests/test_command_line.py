@@ -21,6 +21,13 @@ def test_a_misspelt_option_is_named_with_its_neighbour_for_one_command_and_for_s
             check_flags(command, [*words, "x", "--runn=y"])
 
 
+def test_the_short_flag_for_help_is_no_value_of_an_option(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["curves", "-h"])
+    with pytest.raises(SystemExit) as ended:
+        run_command({"curves": draw}, name="draw")
+    assert ended.value.code == 0
+
+
 def test_an_error_of_input_is_one_line(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["draw", "x", "--run", "y"])
     with pytest.raises(SystemExit, match=r"error: x: cannot be drawn from y\."):

@@ -20,7 +20,7 @@ from scripts.tuning.full_trainings import Confirmation, train_all, write_recipe
 from scripts.tuning.objectives import Objective
 from scripts.tuning.trial_process import TrialError
 
-from tests.slice_dataset_fixture import BUNDLE
+from tests.slice_dataset_fixture import BUNDLE, write_slice_dataset
 
 SUBJECTS = 8
 # Of the default by seed, and how much the others are above it: for all, and for each subject.
@@ -163,9 +163,11 @@ def test_without_the_default_there_is_nothing_to_compare(tmp_path):
 
 
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path):
+    write_recipe(tmp_path / "recipe.json", {"seed": 5})
+    write_recipe(tmp_path / "recipe.json", {"seed": 0})  # nothing had been trained
+    (tmp_path / "checkpoint_00000003.pt").touch()
     write_recipe(tmp_path / "recipe.json", {"seed": 0})
-    write_recipe(tmp_path / "recipe.json", {"seed": 0})
-    with pytest.raises(ValueError, match="another recipe was trained here"):
+    with pytest.raises(ValueError, match=f"{tmp_path}: another recipe was trained in this folder"):
         write_recipe(tmp_path / "recipe.json", {"seed": 1})
 
 
@@ -182,7 +184,22 @@ def test_another_recipe_in_the_same_folder_is_refused(tmp_path):
 )
 def test_bad_options_are_refused(read, text, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        read(text)
+        read(text, *([Path()] if read is options.read_recipes else []))
+
+
+def test_a_recipe_may_lie_in_the_folder_of_the_study(tmp_path):
+    (tmp_path / "consensus.json").write_text('{"pool_size": 3}')
+    found = options.read_recipes("consensus.json", tmp_path)
+    assert found == {"consensus": {"pool_size": 3}}
+
+
+@pytest.mark.parametrize("seeds", [(0, 1, 2), (0, 1)])
+def test_what_cannot_confirm_anything_is_said_before_it_trains(tmp_path, caplog, seeds):
+    data = write_slice_dataset(tmp_path / "data")  # one validation subject with a pair
+    caplog.set_level("INFO")
+    tune.announce(Confirmation({"default": {}, "a": {}}, seeds, tmp_path, BUNDLE, data, {}))
+    assert f"{2 * len(seeds)} trainings (2 recipes, {len(seeds)} seeds)" in caplog.text
+    assert "No recipe can be confirmed so" in caplog.text
 
 
 def test_seeds_are_read_as_a_command_line_gives_them():

@@ -141,9 +141,9 @@ def test_real_images_and_fakes_are_judged_after_changes_of_their_own(dataset_dir
 @pytest.mark.parametrize(
     "options",
     [
-        {"lambda_contrast": 1.0},
+        pytest.param({"lambda_contrast": 1.0}, marks=pytest.mark.slow),
         {"discriminator_normalization": "spectral", "differentiable_augmentation": True},
-        {"pair_subjects": 1, "lambda_paired": 5.0},
+        pytest.param({"pair_subjects": 1, "lambda_paired": 5.0}, marks=pytest.mark.slow),
     ],
 )
 def test_a_stopped_training_goes_on_to_the_same_weights(

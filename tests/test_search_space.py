@@ -56,7 +56,7 @@ def test_the_earlier_search_is_there_to_the_number():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"parameters": {"learning_rat": FLOAT}}, r"no id --learning_rat .did you mean"),
+        ({"parameters": {"learning_rat": FLOAT}}, r"no id learning_rat .did you mean"),
         ({"parameters": {}}, "no parameters"),
         (
             vary(type="float", low=1.0, high=1.0),

@@ -21,6 +21,8 @@ def run_command(command: Command | Mapping[str, Command], *, name: str) -> None:
         command: one function, or several by the word that chooses them.
         name: of the program, for its help.
     """
+    # fire takes -h for the first letter of an option
+    sys.argv[1:] = ["--help" if text == "-h" else text for text in sys.argv[1:]]
     try:
         check_flags(command, sys.argv[1:])
         fire.Fire(command, name=name)

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 
 from fire.decorators import SetParseFn
+from monai.bundle import ConfigParser
+from optuna import logging as optuna_logging
 from optuna.study import Study
 from sqlalchemy.engine import URL
 
@@ -22,6 +24,7 @@ from scripts.config_options import check_device, is_on
 from scripts.slice_tables import read_slices
 from scripts.tuning.confirmation import (
     DEFAULT,
+    FEWEST_SEEDS,
     compare_recipes,
     find_decisive,
     write_confirmation,
@@ -39,9 +42,10 @@ from scripts.tuning.results import select_recipes, write_results
 from scripts.tuning.search_space import (
     CHOSEN_ON,
     SearchSpace,
-    check_chosen_on,
+    check_names,
     load_search_space,
     parse_search_space,
+    read_training_config,
 )
 from scripts.tuning.storage import find_url, hide, open_storage, reported
 from scripts.tuning.studies import DATA, SPACE, hash_dataset, load_study, open_study
@@ -51,6 +55,8 @@ from scripts.tuning.worker import work
 BUNDLE = Path(__file__).resolve().parents[1]
 CONFIGS = BUNDLE / "configs"
 STOPPED = 130  # exit code, as of Ctrl-C
+
+logger = logging.getLogger(__name__)
 
 
 @SetParseFn(str, "study", "dataset_dir", "space", "storage", "output_dir", "device")
@@ -109,6 +115,7 @@ def run(
             end = timeout or None
             work(begun, opened, url, settings, trials=n_trials, timeout_s=end, seed=seed)
         except KeyboardInterrupt:
+            logger.warning("Stopped. A trial that was not done will be run again.")
             report_results(begun, found, folder, threshold)
             sys.exit(STOPPED)
         return report_results(begun, found, folder, threshold)
@@ -158,7 +165,8 @@ def confirm(
         study: its name; results go to the folder `confirmation` of its folder.
         dataset_dir: slice dataset.
         top: number of the study's best recipes; 0 for none.
-        recipes: further overlays of train.json, commas between, such as consensus.json.
+        recipes: further overlays of train.json, commas between; of files that are not found from
+            here, those of the study's folder, such as consensus.json.
         seeds: commas between.
         overrides: JSON, of every training, as {"max_epochs": 20} for all of another length.
         storage: as of `run`.
@@ -172,17 +180,20 @@ def confirm(
     chosen = {
         DEFAULT: {},
         **select_recipes(known, space, CONFIGS, top=top),
-        **read_recipes(recipes),
+        **read_recipes(recipes, folder),
     }
     given = read_overrides(overrides)
+    parser = ConfigParser(read_training_config(CONFIGS, ()))
     for place, names in (("--overrides", given), *chosen.items()):
-        check_chosen_on(names, place)
+        check_names([name for name in names if name != "_desc_"], parser, place)
     confirmation = Confirmation(
         chosen, read_seeds(seeds), folder / "confirmation", BUNDLE, Path(dataset_dir), given, device
     )
+    announce(confirmation)
     try:
         confirmation = leave_out(confirmation, train_all(confirmation))
     except KeyboardInterrupt:
+        logger.warning("Stopped. The same command goes on.")
         sys.exit(STOPPED)
     comparison, figure = find_decisive(space.objectives[0])
     content = compare_recipes(confirmation, seed=0)
@@ -198,6 +209,22 @@ def check_confirmable(study: Study, dataset_dir: Path) -> None:
         raise ValueError(
             f"{dataset_dir}: no registered pair in the validation part. Recipes are compared by "
             "figures of pairs only; without them look at evaluations of single trainings."
+        )
+
+
+def announce(confirmation: Confirmation) -> None:
+    """Say what will be trained, and warn where it cannot confirm anything."""
+    slices = read_slices(confirmation.dataset_dir, split=CHOSEN_ON)
+    subjects = slices.loc[slices["space"] == "T1w", "subject_id"].nunique()
+    logger.info(
+        "%d trainings (%d recipes, %d seeds), compared on %d validation subjects",
+        len(confirmation.list_trainings()),
+        *(len(confirmation.recipes), len(confirmation.seeds), subjects),
+    )
+    if subjects < 2 or len(confirmation.seeds) < FEWEST_SEEDS:
+        logger.warning(
+            "No recipe can be confirmed so: that takes 2 validation subjects and %d seeds.",
+            FEWEST_SEEDS,
         )
 
 
@@ -239,9 +266,14 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Tune."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    optuna_logging.set_verbosity(optuna_logging.ERROR)  # what matters of it is said here
     signal.signal(signal.SIGTERM, _interrupt)  # as schedulers end a job
     commands = {"run": run, "report": report, "confirm": confirm}
-    run_command(commands, name="python -m scripts.tune")
+    try:
+        run_command(commands, name="python -m scripts.tune")
+    except KeyboardInterrupt:
+        logger.warning("Stopped before anything was begun.")
+        sys.exit(STOPPED)
 
 
 if __name__ == "__main__":

@@ -165,4 +165,4 @@ def write_confirmation(
     else:
         confirmed.unlink(missing_ok=True)
         verdict = "No recipe is shown to be better than the default. Keep the default."
-    return f"{format_text(shown)}\n\n{verdict}"
+    return f"{format_text(shown)}\n\n{verdict}\nWritten: {folder / 'confirmation.html'}"

@@ -97,7 +97,8 @@ def train_all(confirmation: Confirmation) -> set[str]:
             except Timeout:
                 continue  # another worker is at it
             except TrialError as error:
-                logger.error("%s: %s. See %s", training, error, training.folder / LOG)
+                reason = str(error).rstrip(".")
+                logger.error("%s: %s. See %s", training, reason, training.folder / LOG)
                 failed.add(training.recipe)
             waiting.remove(training)
         if waiting:
@@ -121,11 +122,15 @@ def describe_training(confirmation: Confirmation, training: FullTraining) -> dic
 
 
 def write_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
-    """Note what is trained in a folder, or check that it is what was trained there before."""
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != recipe:
+    """Note what is trained in a folder, or check that it is what was trained there before.
+
+    What was noted of a training that left nothing is noted anew.
+    """
+    is_begun = any(path.parent.glob("checkpoint_*.pt"))
+    if is_begun and json.loads(path.read_text(encoding="utf-8")) != recipe:
         raise ValueError(
-            f"{path}: another recipe was trained here, or with other --overrides. Move the folder "
-            "away to train this one."
+            f"{path.parent}: another recipe was trained in this folder, or with other --overrides. "
+            "Move it away to train this one."
         )
     write_text(path, json.dumps(recipe, indent=4) + "\n")
 

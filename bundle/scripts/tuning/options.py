@@ -10,15 +10,20 @@ from scripts.config_references import load_config
 from scripts.tuning.confirmation import DEFAULT
 
 
-def read_recipes(names: str) -> dict[str, dict[str, Any]]:
-    """Overlays by the names of their files."""
+def read_recipes(names: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """Overlays by the names of their files, which may lie in the study's folder."""
     if names and not all(name.strip() for name in names.split(",")):
         raise ValueError(f"--recipes {names}: expected files, commas and no spaces between.")
     paths = [Path(name.strip()) for name in names.split(",") if names]
-    found = {path.stem: load_config(path) for path in paths}
+    found = {path.stem: load_config(_find(path, folder)) for path in paths}
     if len(found) < len(paths) or DEFAULT in found:
         raise ValueError(f"--recipes {names}: expected files of different names, none {DEFAULT!r}.")
     return found
+
+
+def _find(path: Path, folder: Path) -> Path:
+    inside = folder / path
+    return inside if inside.is_file() and not path.is_file() else path
 
 
 def read_seeds(text: str) -> tuple[int, ...]:

@@ -12,8 +12,9 @@ from scripts.evaluation.evaluator import VALIDATION_FIGURE_NAMES, CycleGanEvalua
 
 logger = logging.getLogger(__name__)
 
-Judge = Callable[[int, Mapping[str, float], int], bool]
-"""Takes epoch, figures by name and parameters of the generators; says whether to stop."""
+Judge = Callable[[int, Mapping[str, float], int, bool], bool]
+"""Takes epoch, figures by name, parameters of the generators, and whether the training is done
+with this epoch; says whether to stop."""
 
 
 class ReportValidations:
@@ -53,6 +54,7 @@ class ReportValidations:
         size = sum(
             weights.numel() for each in self.generators.values() for weights in each.parameters()
         )
-        if self.judge(engine.state.epoch, figures, size):
+        is_last = engine.state.epoch == engine.state.max_epochs
+        if self.judge(engine.state.epoch, figures, size, is_last):
             logger.info("Stopped after epoch %d: other trials were better.", engine.state.epoch)
             engine.terminate()

@@ -43,6 +43,7 @@ def write_results(
     table = make_table(study, space)
     write_text(folder / TABLE, table.to_csv(index=False))
     finished = list_finished(study)
+    had_consensus = (folder / CONSENSUS).is_file()
     for old in (folder / CONSENSUS, *(folder / FRONT).glob("trial_*.json")):
         old.unlink(missing_ok=True)  # of an earlier report
     if finished and len(space.objectives) == 1:
@@ -52,6 +53,8 @@ def write_results(
         for trial in study.best_trials:
             overlay = describe_recipe(trial, study, space, configs)
             write_overlay(folder / FRONT / f"trial_{trial.number:04d}.json", overlay)
+    if had_consensus and not (folder / CONSENSUS).is_file():
+        logger.warning("%s of an earlier report is removed.", folder / CONSENSUS)
     return write_pages(study, space, folder / PAGES, table)
 
 

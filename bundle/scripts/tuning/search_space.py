@@ -139,15 +139,10 @@ def _check_ids(space: SearchSpace, configs: Path, place: str) -> None:
     parser = ConfigParser(read_training_config(configs, space.overlays))
     varied = [parameter.name for parameter in space.parameters]
     named = [*varied, *space.fixed, *space.shortened]
-    for name in named:
-        if name.split("#")[0] in OURS:
-            raise ValueError(f"{place}: {name} is decided by the tuning. Leave it out.")
-        if name not in parser:
-            known = [str(key) for key in parser.config]
-            raise ValueError(f"{place}: train.json has no id {format_names([name], known)}.")
-        if name in varied and isinstance(parser[name], dict):
+    check_names(named, parser, place)
+    for name in varied:
+        if isinstance(parser[name], dict):
             raise ValueError(f"{place}: {name} is a component. Expected a number, word or list.")
-    check_chosen_on(named, place)
     if twice := [name for name in set(named) if named.count(name) > 1]:
         raise ValueError(f"{place}: {twice[0]} is named in two sections. Keep one.")
     given = {**parser.config, **space.fixed, **space.shortened}
@@ -157,6 +152,18 @@ def _check_ids(space: SearchSpace, configs: Path, place: str) -> None:
             f"{place}: evaluated_split is {split!r}. Expected {CHOSEN_ON!r}: nothing is chosen on "
             "subjects that are to judge the choice."
         )
+
+
+def check_names(names: Iterable[str], parser: ConfigParser, place: str) -> None:
+    """Raise ValueError for ids that train.json has not, or that are not for a recipe to set."""
+    for name in names:
+        if name.split("#")[0] in OURS:
+            raise ValueError(f"{place}: {name} is decided by the tuning. Leave it out.")
+        if name not in parser:
+            known = [str(key) for key in parser.config]
+            wrong = format_names([name], known).replace("--", "")
+            raise ValueError(f"{place}: train.json has no id {wrong}.")
+    check_chosen_on(names, place)
 
 
 def check_chosen_on(names: Iterable[str], place: str) -> None:

@@ -44,6 +44,7 @@ def open_study(
     Raises:
         ValueError: the study was begun with another space, other data or another train.json.
     """
+    data = hash_dataset(dataset_dir)  # before anything is stored
     study = optuna.create_study(
         study_name=name,
         storage=storage,
@@ -54,7 +55,7 @@ def open_study(
     stored = study.user_attrs.get(SPACE)
     config = json.dumps(read_training_config(configs, space.overlays), sort_keys=True)
     found = {
-        DATA: hash_dataset(dataset_dir),
+        DATA: data,
         CONFIG: hashlib.sha256(config.encode()).hexdigest(),
         HEARTBEAT: storage.heartbeat_interval,
     }

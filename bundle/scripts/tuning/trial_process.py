@@ -42,11 +42,13 @@ class Validation:
         epoch: after which it was.
         figures: by name.
         parameters: of both generators.
+        is_last: whether the training is done with this epoch.
     """
 
     epoch: int
     figures: Mapping[str, float]
     parameters: int
+    is_last: bool
 
 
 @dataclass(frozen=True)
@@ -149,9 +151,9 @@ def _carry_out(order: Order, connection: Connection) -> None:
     os.chdir(order.bundle)
     _redirect_output(Path(order.overrides["output_dir"]) / LOG)
 
-    def judge(epoch: int, figures: Mapping[str, float], parameters: int) -> bool:
+    def judge(epoch: int, figures: Mapping[str, float], parameters: int, is_last: bool) -> bool:
         try:
-            connection.send(Validation(epoch, figures, parameters))
+            connection.send(Validation(epoch, figures, parameters, is_last))
             return bool(connection.recv())
         except (EOFError, OSError) as error:
             raise UnwantedError("the worker is gone") from error

@@ -29,8 +29,8 @@ def make_table(study: Study, space: SearchSpace) -> pd.DataFrame:
     Columns are `trial`, `state` (finished, pruned, failed, lost, given up, running or waiting; a
     lost one was repeated by another, one that was given up was not), the objectives, the
     parameters, the last validated `epoch`, `seconds`, the trial that it `repeats`, and the
-    `reason` of a failure. A pruned trial has the last value that was measured, which is no result:
-    its training was not done.
+    `reason` of a failure. Values are the best that a validation found, also those of a pruned
+    trial, which are no result: its training was not done.
     """
     trials = study.get_trials(deepcopy=False)
     repeated = {trial.system_attrs.get(REPEATED) for trial in trials}
@@ -38,7 +38,8 @@ def make_table(study: Study, space: SearchSpace) -> pd.DataFrame:
     columns = ["trial", "state", *(o.name for o in space.objectives)]
     columns += [parameter.name for parameter in space.parameters]
     columns += ["epoch", "seconds", "repeats", "reason"]
-    return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
+    table = pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
+    return table.astype({"epoch": "Int64", "repeats": "Int64"})
 
 
 def _describe(
@@ -71,8 +72,9 @@ def _read_values(trial: FrozenTrial, space: SearchSpace) -> dict[str, float]:
         names = [objective.name for objective in space.objectives]
         return dict(zip(names, trial.values, strict=True))
     if trial.intermediate_values:
-        last = max(trial.intermediate_values)
-        return {space.objectives[0].name: trial.intermediate_values[last]}
+        objective = space.objectives[0]
+        choose = min if objective.direction == "minimize" else max
+        return {objective.name: choose(trial.intermediate_values.values())}
     return {}
 
 

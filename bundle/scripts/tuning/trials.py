@@ -127,6 +127,8 @@ def name_places(number: int, settings: TrialSettings) -> dict[str, Any]:
 def is_hopeless(trial: Trial, validation: Validation, space: SearchSpace) -> bool:
     """Report a validation to the study, and ask whether the trial is worth going on with.
 
+    One whose training is done has finished: there is nothing left to save.
+
     Raises:
         ValueError: an objective was not measured.
     """
@@ -135,4 +137,4 @@ def is_hopeless(trial: Trial, validation: Validation, space: SearchSpace) -> boo
     if len(space.objectives) > 1 or not math.isfinite(value):
         return False
     trial.report(value, validation.epoch)
-    return trial.should_prune()
+    return not validation.is_last and trial.should_prune()

@@ -145,6 +145,7 @@ def _run_one(study: Study, settings: TrialSettings, lock: ExitStack) -> FrozenTr
             repeat_trial(study, stopped[0], died=False)
         raise
     trial = study.trials[taken[0]]
+    logger.info("%s", describe_outcome(trial))
     return trial if is_failure(trial) else None
 
 
@@ -168,8 +169,23 @@ def _log_progress(study: Study, trials: int) -> None:
     progress = count_trials(known)
     times = [t.user_attrs.get(SECONDS, 0.0) for t in known if t.state.is_finished()]
     mean_s = sum(times) / max(1, len(times))
-    left_h = mean_s * (trials - progress.ended) / max(1, progress.running + 1) / 3600
+    left_s = mean_s * (trials - progress.ended) / max(1, progress.running + 1)
     logger.info(
-        "%d of %d trials are done; about %.1f h left with %d workers",
-        *(progress.ended, trials, left_h, progress.running + 1),
+        "%d of %d trials are done; about %s left with %s",
+        *(progress.ended, trials, format_duration(left_s)),
+        "1 worker" if not progress.running else f"{progress.running + 1} workers",
     )
+
+
+def describe_outcome(trial: FrozenTrial) -> str:
+    """One line about a trial that has ended."""
+    if trial.state == TrialState.COMPLETE:
+        return f"trial {trial.number}: {', '.join(f'{value:.4g}' for value in trial.values or [])}"
+    if trial.state == TrialState.PRUNED:
+        return f"trial {trial.number}: pruned after epoch {max(trial.intermediate_values)}"
+    return f"trial {trial.number}: failed, {trial.user_attrs.get(REASON, 'with its worker')}"
+
+
+def format_duration(seconds: float) -> str:
+    """A duration to look at: minutes below two hours, then hours."""
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

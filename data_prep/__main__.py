@@ -13,6 +13,7 @@ from data_prep.build_commands import bids, group, labels, phantom
 from data_prep.command_line import COMPLETE, FAILED, INTERRUPTED, Command, check_options
 from data_prep.download import verify_downloads
 from data_prep.fetch_weights import find_folder, find_url, install_weights
+from data_prep.folds import write_folds
 from data_prep.openneuro_command import openneuro
 from data_prep.register import register_files
 from data_prep.report import write_report
@@ -107,6 +108,26 @@ def fetch_weights(*, accept_licence: bool = False, folder: str = "", url: str = 
     return Command(run)
 
 
+def folds(dataset: str, out: str, *, folds: int = 5, seed: int = 0) -> Command:
+    """Deal a finished slice dataset out anew for cross-validation: OUT/fold_1 and on.
+
+    Each fold is a slice dataset whose images are links to the first one's, which has to stay.
+
+    Args:
+        dataset: folder of the slice dataset.
+        out: new folder.
+        folds: number of parts; every group of subjects with a pair is tested on in one of them.
+        seed: of the order in which groups are dealt out.
+    """
+
+    def run() -> int:
+        for folder in write_folds(Path(str(dataset)), Path(str(out)), folds=folds, seed=seed):
+            print(folder)
+        return COMPLETE
+
+    return Command(run)
+
+
 COMMANDS: dict[str, Callable[..., Command]] = {
     "openneuro": openneuro,
     "bids": bids,
@@ -114,6 +135,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "phantom": phantom,
     "labels": labels,
     "group": group,
+    "folds": folds,
     "register": register,
     "report": report,
     "verify": verify,

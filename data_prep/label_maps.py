@@ -94,7 +94,7 @@ def load_head(path: Path) -> LabelledHead:
             f"{MIN_BRAIN_ML:.0f} ml or more, labelled by FreeSurfer's ids."
         )
     box = _find_box(labels != 0, spacing_mm)
-    brain = close_brain(solid[box], spacing_mm) <= RIM_MM
+    brain = (close_brain(solid[box], spacing_mm) <= RIM_MM) | solid[box]
     centre = np.argwhere(solid[box]).mean(0) * spacing_mm
     return LabelledHead(labels[box], materials[box], tissue[box], brain, spacing_mm, -centre)
 

@@ -16,13 +16,15 @@ from data_prep.mr_signal import TISSUES, Tissue
 
 Map = NDArray[np.floating[Any]]
 
-# Grey and white matter at 1.5 T, from the same source as those at 3 T (Stanisz et al. 2005, Magn
-# Reson Med 54:507): T1 and T2 in seconds. The other tissues are taken as at 3 T.
-AT_1_5_T = {"GM": (1.124, 0.095), "WM": (0.884, 0.072)}
+# T1 and T2 in seconds at 3 T as Wansapura et al. 1999 (J Magn Reson Imaging 9:531) found them. They
+# are far from those of TISSUES, by a fourth for T1; a subject's lie anywhere between the two.
+ELSEWHERE = {"GM": (1.331, 0.110), "WM": (0.832, 0.080)}
+SUBJECT_SD = 0.04  # between subjects, relative, beside that
 
-# Spread between subjects, relative: the spreads of TISSUES are those of one protocol and scanner,
-# while published means of one tissue differ by 10 % and more.
-SUBJECT_SD = 0.06
+# T1 grows with the cube root of the field in most tissues (Bottomley et al. 1984, Med Phys 11:425);
+# fluid does not, and T2 hardly. TISSUES are those of 3 T.
+FIELD_EXPONENT, FIELD_OF_TISSUES_T = 1 / 3, 3.0
+FLUID = "CSF"
 
 # Spread within a tissue, relative: of T1, T2 and water, which follow one field of myelin by 0.8
 # and one of their own by 0.6, so that neither image tells all of the other.
@@ -64,12 +66,15 @@ def draw_relaxation(
 
 def _draw_tissues(field_strength_t: float, rng: np.random.Generator) -> dict[str, Tissue]:
     tissues = {}
+    share = rng.uniform()
+    field = (field_strength_t / FIELD_OF_TISSUES_T) ** FIELD_EXPONENT
     for name, (mean, _) in TISSUES.items():
         t1_s, t2_s, water = astuple(mean)
-        if field_strength_t < 2 and name in AT_1_5_T:
-            t1_s, t2_s = AT_1_5_T[name]
+        other_t1_s, other_t2_s = ELSEWHERE.get(name, (t1_s, t2_s))
         longer = 1 + SUBJECT_SD * np.clip(rng.standard_normal(2), -2, 2)
-        tissues[name] = Tissue(t1_s * longer[0], t2_s * longer[1], water)
+        t1_s = longer[0] * (share * t1_s + (1 - share) * other_t1_s)
+        t2_s = longer[1] * (share * t2_s + (1 - share) * other_t2_s)
+        tissues[name] = Tissue(t1_s if name == FLUID else t1_s * field, t2_s, water)
     return tissues
 
 

@@ -158,7 +158,7 @@ def _deal_out(groups: Sequence[str], parts: Mapping[str, str], salt: str) -> dic
         if parts.get(group) in short:
             short[parts[group]] -= 1
     dealt: dict[str, str] = {}
-    for group in sorted(set(groups) - set(parts), key=lambda group: _rank(group, salt)):
+    for group in sorted(set(groups) - set(parts), key=lambda group: rank_group(group, salt)):
         part = next((part for part, missing in short.items() if missing > 0), "train")
         if part in short:
             short[part] -= 1
@@ -166,5 +166,6 @@ def _deal_out(groups: Sequence[str], parts: Mapping[str, str], salt: str) -> dic
     return dealt
 
 
-def _rank(group: str, salt: str) -> str:
+def rank_group(group: str, salt: str) -> str:
+    """What groups are ordered by: the same on every machine, and unlike their names' order."""
     return hashlib.sha256(f"{salt}\n{group}".encode()).hexdigest()

@@ -205,16 +205,21 @@ def describe_dataset(
     section: dict[str, Any], sources: dict[str, dict[str, Any]], slices: pd.DataFrame
 ) -> dict[str, Any]:
     """Content of ``dataset.json``."""
-    per_split = slices[["split", "contrast", "space"]].agg(" ".join, axis=1).value_counts()
     return {
         "format_version": FORMAT_VERSION,
         "preprocessing": section,
         "sources": {name: source["description"] for name, source in sources.items()},
         "software": {name: version(name) for name in TOOLS},
-        "counts": {
-            "subjects": int(slices["subject_id"].nunique()),
-            "slices": len(slices),
-            "training_slices": int((slices["train"] & (slices["split"] == "train")).sum()),
-            "slices_per_split": {str(name): int(count) for name, count in per_split.items()},
-        },
+        "counts": describe_counts(slices),
+    }
+
+
+def describe_counts(slices: pd.DataFrame) -> dict[str, Any]:
+    """Subjects and slices, and slices by split, contrast and space."""
+    per_split = slices[["split", "contrast", "space"]].agg(" ".join, axis=1).value_counts()
+    return {
+        "subjects": int(slices["subject_id"].nunique()),
+        "slices": len(slices),
+        "training_slices": int((slices["train"] & (slices["split"] == "train")).sum()),
+        "slices_per_split": {str(name): int(count) for name, count in per_split.items()},
     }

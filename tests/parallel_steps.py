@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scripts.checkpoints import save_whole
+from scripts.checkpoints import list_present, save_whole
 from scripts.processes import get_rank, join_processes, leave_processes
 from torch import multiprocessing
 
@@ -52,7 +52,7 @@ def take_steps(dataset: Path, state: Path, first: int, last: int) -> None:
         exact = {name: batch[name].double() for name in ("t1w", "t2w")}
         trainer._iteration(trainer, batch | exact)
     if get_rank() == 0:
-        save_whole({name: each.state_dict() for name, each in objects.items()}, state)
+        save_whole({name: each.state_dict() for name, each in list_present(objects).items()}, state)
 
 
 def _take_part(rank: int, processes: int, port: int, *arguments: Any) -> None:

@@ -195,6 +195,7 @@ def test_killed_it_leaves_whole_files_and_a_second_run_ends_it(tmp_path):
     assert len(load_outcomes(tmp_path / "out" / "inference.tsv")) == 6
 
 
+@pytest.mark.slow
 def test_it_runs_from_another_folder(tmp_path):
     save_model(tmp_path)
     source = save_dataset(tmp_path / "study", t1w_only=1)
@@ -207,6 +208,7 @@ def test_it_runs_from_another_folder(tmp_path):
     assert "1 done" in output.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_terminated_it_finishes_what_it_writes_and_lists_it(tmp_path):
     save_model(tmp_path)
     study = save_dataset(tmp_path / "study", t1w_only=8)

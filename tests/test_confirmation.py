@@ -7,22 +7,23 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from scripts import tune
-from scripts.tuning import full_trainings, options
+from scripts.tuning import candidates, full_trainings, options
 from scripts.tuning.confirmation import (
+    Confirmation,
     compare_recipes,
     find_better,
     find_decisive,
     is_above_chance,
     write_confirmation,
 )
-from scripts.tuning.full_trainings import Confirmation, train_all, write_recipe
+from scripts.tuning.full_trainings import TrainingPlace, train_all, write_recipe
 from scripts.tuning.objectives import Objective
 from scripts.tuning.trial_process import TrialError
 
 from tests.slice_dataset_fixture import BUNDLE, write_slice_dataset
 
 SUBJECTS = 8
+PLACE = TrainingPlace(BUNDLE)
 # Of the default by seed, and how much the others are above it: for all, and for each subject.
 DEFAULT = {0: 0.50, 1: 0.52, 2: 0.48}
 
@@ -45,7 +46,7 @@ def make_confirmation(
 ) -> Confirmation:
     """Trainings whose SSIM is above the default's by a gain a subject, by recipe and seed."""
     recipes = {"default": {}, **{name: {"learning_rate": 0.001} for name in gains}}
-    confirmation = Confirmation(recipes, (0, 1, 2), folder, BUNDLE, folder, {})
+    confirmation = Confirmation(recipes, (0, 1, 2), folder, folder, {})
     for training in confirmation.list_trainings():
         gain = gains.get(training.recipe, {}).get(training.seed, [0.0] * subjects)
         start = DEFAULT[training.seed]
@@ -112,31 +113,31 @@ def test_the_figure_that_was_sought_decides():
 
 def test_what_is_done_is_not_done_again_and_what_failed_is(tmp_path, monkeypatch, caplog):
     recipes = {"default": {}, "other": {"learning_rate": 0.001}}
-    confirmation = Confirmation(recipes, (0, 1), tmp_path, BUNDLE, tmp_path, {"max_epochs": 2})
+    confirmation = Confirmation(recipes, (0, 1), tmp_path, tmp_path, {"max_epochs": 2})
     done, fails = [], iter([False, True])
 
-    def train(_, training):
+    def train(training, _):
         if next(fails, False):
             raise TrialError("out of memory")
         done.append((training.recipe, training.seed))
 
-    def evaluate(_, training):
+    def evaluate(training, _):
         (training.folder / "evaluation").mkdir(parents=True)
         (training.folder / "evaluation" / "report.html").touch()
 
     monkeypatch.setattr(full_trainings, "_train", train)
     monkeypatch.setattr(full_trainings, "_evaluate", evaluate)
-    assert train_all(confirmation) == {"other"}
+    assert train_all(confirmation.list_trainings(), PLACE) == {"other"}
     assert done == [("default", 0), ("default", 1), ("other", 1)]
     assert "other, seed 0: out of memory. See" in caplog.text
-    assert train_all(confirmation) == set()
+    assert train_all(confirmation.list_trainings(), PLACE) == set()
     assert done[3:] == [("other", 0)]
     recipe = json.loads((tmp_path / "other" / "seed_1" / "recipe.json").read_text())
     assert recipe == {"learning_rate": 0.001, "max_epochs": 2, "seed": 1}
 
 
 def test_what_another_worker_trains_is_waited_for(tmp_path, monkeypatch):
-    confirmation = Confirmation({"default": {}}, (0,), tmp_path, BUNDLE, tmp_path, {})
+    confirmation = Confirmation({"default": {}}, (0,), tmp_path, tmp_path, {})
     (training,) = confirmation.list_trainings()
     training.folder.mkdir(parents=True)
     lock, waits = FileLock(training.folder / ".lock"), []
@@ -149,17 +150,17 @@ def test_what_another_worker_trains_is_waited_for(tmp_path, monkeypatch):
         lock.release()
 
     monkeypatch.setattr(full_trainings.time, "sleep", finish)
-    assert train_all(confirmation) == set()
+    assert train_all(confirmation.list_trainings(), PLACE) == set()
     assert waits == [True]
 
 
 def test_without_the_default_there_is_nothing_to_compare(tmp_path):
     recipes = {"default": {}, "other": {}, "third": {}}
-    confirmation = Confirmation(recipes, (0,), tmp_path, BUNDLE, tmp_path, {})
-    assert set(tune.leave_out(confirmation, {"other"}).recipes) == {"default", "third"}
+    confirmation = Confirmation(recipes, (0,), tmp_path, tmp_path, {})
+    assert set(candidates.leave_out(confirmation, {"other"}).recipes) == {"default", "third"}
     for failed in ({"default"}, {"other", "third"}):
         with pytest.raises(ValueError, match="nothing is left to compare"):
-            tune.leave_out(confirmation, failed)
+            candidates.leave_out(confirmation, failed)
 
 
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path):
@@ -197,7 +198,7 @@ def test_a_recipe_may_lie_in_the_folder_of_the_study(tmp_path):
 def test_what_cannot_confirm_anything_is_said_before_it_trains(tmp_path, caplog, seeds):
     data = write_slice_dataset(tmp_path / "data")  # one validation subject with a pair
     caplog.set_level("INFO")
-    tune.announce(Confirmation({"default": {}, "a": {}}, seeds, tmp_path, BUNDLE, data, {}))
+    candidates.announce_trainings(Confirmation({"default": {}, "a": {}}, seeds, tmp_path, data, {}))
     assert f"{2 * len(seeds)} trainings (2 recipes, {len(seeds)} seeds)" in caplog.text
     assert "No recipe can be confirmed so" in caplog.text
 

@@ -11,14 +11,9 @@ import pandas as pd
 import pytest
 import torch
 from scripts.config_references import resolve_references
-from scripts.datasets import (
-    EvaluationSlices,
-    TrainingSlices,
-    UnpairedSlices,
-    load_training_slices,
-    read_image,
-)
+from scripts.datasets import EvaluationSlices, UnpairedSlices, read_image
 from scripts.slice_tables import check_preprocessing, list_images, load_pairs
+from scripts.training_slices import TrainingSlices, load_training_slices
 
 from tests.slice_dataset_fixture import BUNDLE, write_description, write_slice_dataset
 

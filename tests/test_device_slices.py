@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scripts.datasets import TrainingSlices, load_training_slices, read_image
+from scripts.datasets import read_image
 from scripts.device_slices import load_device_slices
+from scripts.training_slices import TrainingSlices, load_training_slices
 
 from tests.slice_dataset_fixture import write_slice_dataset
 from tests.training_runs import find_error, make_workflow, train

@@ -259,7 +259,7 @@ def test_a_model_that_overflows_is_an_error_that_names_the_subject(
         torch.save(weights, tmp_path / name)
     with pytest.raises(RuntimeError) as error:
         evaluate(*run, candidates=str(tmp_path))
-    assert "blobs_sub-06: fake_t1w holds values that are no finite numbers" in find_error(error)
+    assert "blobs_sub-06: fake_t2w holds values that are no finite numbers" in find_error(error)
 
 
 @pytest.mark.parametrize(

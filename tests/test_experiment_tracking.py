@@ -12,6 +12,7 @@ from tests.slice_dataset_fixture import write_slice_dataset
 from tests.training_runs import train
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
 def test_losses_figures_and_the_config_are_logged_inside_the_output_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

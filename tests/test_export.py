@@ -56,8 +56,9 @@ class Exported:
     file: Path
 
 
-# Tracing for ONNX takes most of a minute.
-KINDS = [pytest.param(kind, marks=pytest.mark.slow if kind == "onnx" else ()) for kind in FORMATS]
+# Tracing takes up to a minute.
+FAST = "torchscript"
+KINDS = [pytest.param(kind, marks=() if kind == FAST else pytest.mark.slow) for kind in FORMATS]
 
 
 @pytest.fixture(scope="module", params=KINDS)

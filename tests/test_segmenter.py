@@ -57,6 +57,7 @@ def test_dice_pools_a_volume_and_not_its_slices() -> None:
     assert measure_dice(Answers(), found / 10, truth, mask) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_it_learns_tissues_that_thresholds_tell_apart(tmp_path: Path) -> None:
     folder = write_slice_dataset(tmp_path, labelled=True)
     pairs = list_pairs(folder, "test")

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scripts.datasets import TrainingSlices, open_mask, open_shard
+from scripts.datasets import open_mask, open_shard
 from scripts.shard_volumes import LARGEST_UINT16
 from scripts.slice_tables import SliceImage
+from scripts.training_slices import TrainingSlices
 
 logger = logging.getLogger(__name__)
 

@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from scripts.cyclegan import Images
-from scripts.datasets import TrainingSlices, read_image
+from scripts.datasets import read_image
 from scripts.evaluation.evaluator import CycleGanEvaluator
 from scripts.image_panels import choose_fullest_slices
 from scripts.slice_tables import SliceImage
+from scripts.training_slices import TrainingSlices
 
 
 @dataclass(frozen=True, kw_only=True)

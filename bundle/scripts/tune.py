@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -21,15 +20,16 @@ from sqlalchemy.engine import URL
 
 from scripts.command_line import run_command
 from scripts.config_options import check_device, is_on
-from scripts.slice_tables import read_slices
+from scripts.tuning.candidates import announce_trainings, check_confirmable, leave_out
 from scripts.tuning.confirmation import (
     DEFAULT,
-    FEWEST_SEEDS,
+    EVALUATED,
+    Confirmation,
     compare_recipes,
     find_decisive,
     write_confirmation,
 )
-from scripts.tuning.full_trainings import Confirmation, train_all
+from scripts.tuning.full_trainings import TrainingPlace, train_all
 from scripts.tuning.options import (
     check_number,
     check_real,
@@ -40,7 +40,6 @@ from scripts.tuning.options import (
 )
 from scripts.tuning.results import select_recipes, write_results
 from scripts.tuning.search_space import (
-    CHOSEN_ON,
     SearchSpace,
     check_names,
     load_search_space,
@@ -48,7 +47,7 @@ from scripts.tuning.search_space import (
     read_training_config,
 )
 from scripts.tuning.storage import find_url, hide, open_storage, reported
-from scripts.tuning.studies import DATA, SPACE, hash_dataset, load_study, open_study
+from scripts.tuning.studies import SPACE, load_study, open_study
 from scripts.tuning.trials import TrialSettings
 from scripts.tuning.worker import work
 
@@ -187,56 +186,18 @@ def confirm(
     for place, names in (("--overrides", given), *chosen.items()):
         check_names([name for name in names if name != "_desc_"], parser, place)
     confirmation = Confirmation(
-        chosen, read_seeds(seeds), folder / "confirmation", BUNDLE, Path(dataset_dir), given, device
+        chosen, read_seeds(seeds), folder / "confirmation", Path(dataset_dir), given
     )
-    announce(confirmation)
+    announce_trainings(confirmation)
     try:
-        confirmation = leave_out(confirmation, train_all(confirmation))
+        failed = train_all(confirmation.list_trainings(), TrainingPlace(BUNDLE, device, EVALUATED))
+        confirmation = leave_out(confirmation, failed)
     except KeyboardInterrupt:
         logger.warning("Stopped. The same command goes on.")
         sys.exit(STOPPED)
     comparison, figure = find_decisive(space.objectives[0])
     content = compare_recipes(confirmation, seed=0)
     return write_confirmation(content, confirmation, comparison=comparison, figure=figure)
-
-
-def check_confirmable(study: Study, dataset_dir: Path) -> None:
-    """Raise ValueError where there is nothing to compare on, or the study is of other data."""
-    if study.user_attrs.get(DATA) != hash_dataset(dataset_dir):
-        raise ValueError(f"{dataset_dir}: study {study.study_name} was begun on other data.")
-    slices = read_slices(dataset_dir, split=CHOSEN_ON)
-    if not ((slices["contrast"] == "T2w") & (slices["space"] == "T1w")).any():
-        raise ValueError(
-            f"{dataset_dir}: no registered pair in the validation part. Recipes are compared by "
-            "figures of pairs only; without them look at evaluations of single trainings."
-        )
-
-
-def announce(confirmation: Confirmation) -> None:
-    """Say what will be trained, and warn where it cannot confirm anything."""
-    slices = read_slices(confirmation.dataset_dir, split=CHOSEN_ON)
-    subjects = slices.loc[slices["space"] == "T1w", "subject_id"].nunique()
-    logger.info(
-        "%d trainings (%d recipes, %d seeds), compared on %d validation subjects",
-        len(confirmation.list_trainings()),
-        *(len(confirmation.recipes), len(confirmation.seeds), subjects),
-    )
-    if subjects < 2 or len(confirmation.seeds) < FEWEST_SEEDS:
-        logger.warning(
-            "No recipe can be confirmed so: that takes 2 validation subjects and %d seeds.",
-            FEWEST_SEEDS,
-        )
-
-
-def leave_out(confirmation: Confirmation, failed: set[str]) -> Confirmation:
-    """The same without recipes whose training failed; ValueError where the default's did."""
-    kept = {name: each for name, each in confirmation.recipes.items() if name not in failed}
-    if DEFAULT in failed or len(kept) < 2:
-        raise ValueError(
-            f"trainings failed of {', '.join(sorted(failed))}; nothing is left to compare. The log "
-            "above says why; run the same command again to try again."
-        )
-    return replace(confirmation, recipes=kept)
 
 
 def open_known(study: str, url: URL, folder: Path) -> tuple[Study, SearchSpace]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scripts.datasets import load_training_slices, read_image
+from scripts.datasets import read_image
 from scripts.evaluation.baselines import (
     apply_lookup_table,
     copy_source,
@@ -18,6 +18,7 @@ from scripts.evaluation.baselines import (
 )
 from scripts.evaluation.evaluator import to_unit_range
 from scripts.slice_tables import SliceImage, load_training_pairs
+from scripts.training_slices import load_training_slices
 
 DIRECTIONS = {"t2w": ("real_t1w", "real_t2w"), "t1w": ("real_t2w", "real_t1w")}
 LOOKUP_BINS = 64  # EVALUATION: the conditional mean in 64 bins

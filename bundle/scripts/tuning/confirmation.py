@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,53 @@ from scripts.evaluation.figure_tables import without_nan
 from scripts.evaluation.side_by_side import FORMAT_VERSION
 from scripts.evaluation.statistics import SMALLEST_FOR_P, compare_models, summarise_figures
 from scripts.report.comparison_page import format_csv, format_text, render_page
-from scripts.tuning.full_trainings import EVALUATION, Confirmation, FullTraining
+from scripts.tuning.full_trainings import FullTraining
 from scripts.tuning.objectives import Objective
 from scripts.whole_files import write_text
 
 DEFAULT = "default"
 FIGURES = ("ssim", "psnr", "mae")
 FEWEST_SEEDS = 3  # of which something can be said
+# Nothing but paired figures is compared.
+EVALUATED = {"segmenter_steps": 0, "unpaired_slices": 0}
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What is compared.
+
+    Attributes:
+        recipes: overlays of train.json by name; "default" is train.json itself.
+        seeds: each recipe is trained with each.
+        folder: for trainings and results.
+        dataset_dir: slice dataset.
+        overrides: of every training, as for a shorter length of all.
+    """
+
+    recipes: Mapping[str, Mapping[str, Any]]
+    seeds: Sequence[int]
+    folder: Path
+    dataset_dir: Path
+    overrides: Mapping[str, Any]
+
+    def list_trainings(self) -> list[FullTraining]:
+        """All of them, seed by seed, so that early results compare recipes."""
+        return [
+            FullTraining(
+                recipe=name,
+                overlay={**without_description(recipe), **self.overrides, "seed": seed},
+                seed=seed,
+                folder=self.folder.resolve() / name / f"seed_{seed}",
+                dataset_dir=self.dataset_dir,
+            )
+            for seed in self.seeds
+            for name, recipe in self.recipes.items()
+        ]
+
+
+def without_description(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an overlay a training depends on."""
+    return {name: value for name, value in recipe.items() if name != "_desc_"}
 
 
 def compare_recipes(confirmation: Confirmation, *, seed: int) -> dict[str, Any]:
@@ -36,7 +78,7 @@ def compare_recipes(confirmation: Confirmation, *, seed: int) -> dict[str, Any]:
         What `scripts.compare` gives for evaluations.
     """
     trainings = confirmation.list_trainings()
-    folders = [training.folder / EVALUATION for training in trainings]
+    folders = [training.evaluation for training in trainings]
     evaluations = load_evaluations(folders, figures=FIGURES)
     first = evaluations[0]
     tables = [first.table[first.table["kind"] != "model"]]
@@ -159,7 +201,7 @@ def write_confirmation(
     confirmed = folder / "confirmed.json"
     if better:
         desc = {"_desc_": f"overlay of train.json: better than the default, see {folder.name}"}
-        recipe = {k: v for k, v in confirmation.recipes[better[0]].items() if k != "_desc_"}
+        recipe = without_description(confirmation.recipes[better[0]])
         write_text(confirmed, json.dumps(desc | recipe, indent=4) + "\n")
         verdict = f"{better[0]} is better than the default: {confirmed}"
     else:

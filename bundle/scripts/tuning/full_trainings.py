@@ -1,4 +1,4 @@
-"""Recipes trained to the end with several seeds, and evaluated on all validation subjects."""
+"""Recipes trained to the end, and evaluated on all subjects of a part of the dataset."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,63 +22,54 @@ RECIPE = "recipe.json"
 EVALUATION = "evaluation"
 LAST_WRITTEN = "report.html"  # of an evaluation
 WAIT_S = 10.0  # between two looks at what other workers do
-# Nothing but paired figures is compared.
-EVALUATED = {"segmenter_steps": 0, "unpaired_slices": 0}
 
 
 @dataclass(frozen=True)
 class FullTraining:
-    """One recipe trained with one seed.
+    """One recipe trained with one seed on one dataset.
 
     Attributes:
         recipe: its name.
+        overlay: of train.json, all that the result depends on.
         seed: of the training.
         folder: that it writes to.
+        dataset_dir: slice dataset.
+        split: part of it that is evaluated in the end.
     """
 
     recipe: str
+    overlay: Mapping[str, Any]
     seed: int
     folder: Path
+    dataset_dir: Path
+    split: str = CHOSEN_ON
+
+    @property
+    def evaluation(self) -> Path:
+        """Folder of its figures."""
+        return self.folder / EVALUATION
 
     def __str__(self) -> str:
         return f"{self.recipe}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
-class Confirmation:
-    """What is compared.
+class TrainingPlace:
+    """What all trainings of a comparison share.
 
     Attributes:
-        recipes: overlays of train.json by name; "default" is train.json itself.
-        seeds: each recipe is trained with each.
-        folder: for trainings and results.
         bundle: folder of the bundle.
-        dataset_dir: slice dataset.
-        overrides: of every training, as for a shorter length of all.
         device: of the trainings; "" for the config's own.
+        evaluated: options of evaluate.json.
     """
 
-    recipes: Mapping[str, Mapping[str, Any]]
-    seeds: Sequence[int]
-    folder: Path
     bundle: Path
-    dataset_dir: Path
-    overrides: Mapping[str, Any]
     device: str = ""
-
-    def list_trainings(self) -> list[FullTraining]:
-        """All of them, seed by seed, so that early results compare recipes."""
-        return [
-            FullTraining(name, seed, self.folder.resolve() / name / f"seed_{seed}")
-            for seed in self.seeds
-            for name in self.recipes
-        ]
+    evaluated: Mapping[str, Any] = field(default_factory=dict)
 
 
-def train_all(confirmation: Confirmation) -> set[str]:
-    """Train and evaluate every recipe with every seed, beside other workers that do the same.
-
-    What is done is not done again.
+def train_all(trainings: Sequence[FullTraining], place: TrainingPlace) -> set[str]:
+    """Train and evaluate, beside other workers that do the same; what is done is not done again.
 
     Returns:
         Recipes of which a training failed, which cannot be compared.
@@ -86,14 +77,14 @@ def train_all(confirmation: Confirmation) -> set[str]:
     Raises:
         ValueError: a folder holds a training of another recipe.
     """
-    waiting, failed = confirmation.list_trainings(), set()
+    waiting, failed = list(trainings), set()
     for training in waiting:
-        write_recipe(training.folder / RECIPE, describe_training(confirmation, training))
+        write_recipe(training.folder / RECIPE, training.overlay)
     while waiting:
         for training in list(waiting):
             try:
                 with FileLock(training.folder / ".lock", timeout=0):
-                    _train_one(confirmation, training)
+                    _train_one(training, place)
             except Timeout:
                 continue  # another worker is at it
             except TrialError as error:
@@ -106,19 +97,13 @@ def train_all(confirmation: Confirmation) -> set[str]:
     return failed
 
 
-def _train_one(confirmation: Confirmation, training: FullTraining) -> None:
-    if (training.folder / EVALUATION / LAST_WRITTEN).is_file():
+def _train_one(training: FullTraining, place: TrainingPlace) -> None:
+    if (training.evaluation / LAST_WRITTEN).is_file():
         logger.info("%s: done", training)
         return
     logger.info("%s: training", training)
-    _train(confirmation, training)
-    _evaluate(confirmation, training)
-
-
-def describe_training(confirmation: Confirmation, training: FullTraining) -> dict[str, Any]:
-    """All that its result depends on, as an overlay of train.json."""
-    recipe = {k: v for k, v in confirmation.recipes[training.recipe].items() if k != "_desc_"}
-    return {**recipe, **confirmation.overrides, "seed": training.seed}
+    _train(training, place)
+    _evaluate(training, place)
 
 
 def write_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
@@ -135,32 +120,33 @@ def write_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(recipe, indent=4) + "\n")
 
 
-def _name_files(confirmation: Confirmation, training: FullTraining, *others: str) -> list[Path]:
-    configs = confirmation.bundle / "configs"
+def _name_files(training: FullTraining, place: TrainingPlace, *others: str) -> list[Path]:
+    configs = place.bundle / "configs"
     return [configs / "train.json", training.folder / RECIPE, *(configs / name for name in others)]
 
 
-def _name_places(confirmation: Confirmation, training: FullTraining) -> dict[str, Any]:
+def _name_places(training: FullTraining, place: TrainingPlace, split: str) -> dict[str, Any]:
     places = {
-        "bundle_root": str(confirmation.bundle),
-        "dataset_dir": str(confirmation.dataset_dir.resolve()),
+        "bundle_root": str(place.bundle),
+        "dataset_dir": str(training.dataset_dir.resolve()),
         "output_dir": str(training.folder),
-        "evaluated_split": CHOSEN_ON,
+        "evaluated_split": split,
     }
-    return places | ({"device": confirmation.device} if confirmation.device else {})
+    return places | ({"device": place.device} if place.device else {})
 
 
-def _train(confirmation: Confirmation, training: FullTraining) -> None:
-    files = _name_files(confirmation, training)
-    options = {**_name_places(confirmation, training), "resume": True}
-    with running_trial(files, options, bundle=confirmation.bundle, judged=False) as running:
+def _train(training: FullTraining, place: TrainingPlace) -> None:
+    """Choose on validation, whatever is evaluated afterwards."""
+    files = _name_files(training, place)
+    options = {**_name_places(training, place, CHOSEN_ON), "resume": True}
+    with running_trial(files, options, bundle=place.bundle, judged=False) as running:
         running.wait()
 
 
-def _evaluate(confirmation: Confirmation, training: FullTraining) -> None:
-    files = _name_files(confirmation, training, "evaluate.json")
-    options = {**_name_places(confirmation, training), **EVALUATED}
+def _evaluate(training: FullTraining, place: TrainingPlace) -> None:
+    files = _name_files(training, place, "evaluate.json")
+    options = {**_name_places(training, place, training.split), **place.evaluated}
     with running_trial(
-        files, options, bundle=confirmation.bundle, run_id="evaluate", judged=False
+        files, options, bundle=place.bundle, run_id="evaluate", judged=False
     ) as running:
         running.wait()

@@ -1,0 +1,76 @@
+"""Cross-validation: every group with a pair is tested on once, and never where it trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from scripts.datasets import EvaluationSlices
+from scripts.slice_tables import load_pairs
+
+from data_prep.folds import write_folds
+from tests.slice_dataset_fixture import write_slice_dataset
+
+SPLITS = (*["train"] * 5, "test", "external", "train")
+EXTERNAL, ALONE = "blobs_sub-07", "blobs_sub-08"
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight subjects, of whom one is external and one has no T2w."""
+    folder = write_slice_dataset(
+        tmp_path_factory.mktemp("data"), splits=SPLITS, contrasts={7: ("T1w",)}, slices=5
+    )
+    table = pd.read_parquet(folder / "slices.parquet")
+    splits = table[["dataset", "group", "split"]].drop_duplicates()
+    splits.to_csv(folder / "splits.tsv", sep="\t", index=False)
+    return folder
+
+
+def read_splits(fold: Path) -> dict[str, str]:
+    table = pd.read_csv(fold / "subjects.tsv", sep="\t")
+    return dict(zip(table["group"], table["split"], strict=True))
+
+
+def test_every_group_with_a_pair_is_tested_on_exactly_once(dataset: Path, tmp_path: Path) -> None:
+    folds = [read_splits(fold) for fold in write_folds(dataset, tmp_path, folds=3, seed=0)]
+    groups = [group for group in folds[0] if group not in (EXTERNAL, ALONE)]
+    assert len(groups) == 6
+    for group in groups:
+        assert sorted(fold[group] for fold in folds).count("test") == 1, group
+    for fold in folds:
+        assert {"train", "validation", "test"} <= set(fold.values())
+        assert fold[EXTERNAL] == "external"
+        assert fold[ALONE] == "train"
+
+
+def test_a_fold_is_read_like_any_dataset(dataset: Path, tmp_path: Path) -> None:
+    fold = write_folds(dataset, tmp_path, folds=3, seed=0)[0]
+    options = {"training_slices": False, "max_subjects": None, "slice_step": 4}
+    pairs = load_pairs(str(fold), split="test", **options, slices=1, slice_distance_mm=3.0)
+    tested = {group for group, split in read_splits(fold).items() if split == "test"}
+    assert {pair.t1w.subject_id for pair in pairs} <= tested
+    assert EvaluationSlices(pairs)[0]["t1w"].shape == (1, 128, 128)
+
+
+def test_a_seed_gives_the_same_folds_and_another_seed_others(dataset: Path, tmp_path: Path) -> None:
+    drawn = [
+        [read_splits(fold) for fold in write_folds(dataset, tmp_path / name, folds=3, seed=seed)]
+        for name, seed in (("a", 0), ("b", 0), ("c", 3))
+    ]
+    assert drawn[0] == drawn[1]
+    assert drawn[0] != drawn[2]
+
+
+def test_what_cannot_be_dealt_out_is_refused(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"groups of subjects have registered pairs.*--folds 99"):
+        write_folds(dataset, tmp_path / "a", folds=99, seed=0)
+    with pytest.raises(ValueError, match="folds is 2"):
+        write_folds(dataset, tmp_path / "a", folds=2, seed=0)
+    with pytest.raises(FileNotFoundError, match="no finished slice dataset"):
+        write_folds(tmp_path, tmp_path / "a", folds=3, seed=0)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "mine.txt").touch()
+    with pytest.raises(FileExistsError, match="is not empty"):
+        write_folds(dataset, tmp_path / "b", folds=3, seed=0)

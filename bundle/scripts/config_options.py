@@ -15,7 +15,7 @@ from scripts.config_references import load_config
 MONAI_IDS = frozenset(  # what MONAI adds: metadata, and the ids of --tracking mlflow
     ["_meta_", "tracking_uri", "experiment_name", "run_name", "is_not_rank0", "save_execute_config"]
 )
-SEARCH_SPACES = "tuning"  # folder of JSON files that are no configs
+NO_CONFIGS = ("tuning", "ablation")  # folders of JSON files of other kinds
 
 
 def check_option_names(*, configs_dir: str) -> None:
@@ -34,7 +34,7 @@ def check_option_names(*, configs_dir: str) -> None:
         )
     resolver = _find_resolver()
     names = {name.split(ReferenceResolver.sep)[0] for name in resolver.items} - {""}
-    files = [path for path in folder.rglob("*.json") if path.parent.name != SEARCH_SPACES]
+    files = [path for path in folder.rglob("*.json") if path.parent.name not in NO_CONFIGS]
     known = MONAI_IDS.union(*(load_config(path) for path in files))
     unknown = sorted(names - known - _list_references(resolver))
     if unknown:

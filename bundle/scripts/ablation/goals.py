@@ -1,0 +1,163 @@
+"""The goals that a recipe is held against, each with what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Content = Mapping[str, Any]
+
+DIRECTIONS = {"t2w": "T1w to T2w", "t1w": "T2w to T1w"}
+TRIVIAL = ("copy", "mean", "lookup")
+
+
+@dataclass(frozen=True)
+class GoalSettings:
+    """Whom the goals speak of, and how much is wanted.
+
+    Attributes:
+        recipe: row that is held against the goals.
+        reference: row that it has to beat.
+        ceiling: row trained with pairs; "" for none.
+        ssim: wanted gain over the reference.
+        psnr_db: the same.
+        gap_closed: wanted part of the way from the reference to the ceiling.
+        dice_ratio: least Dice on synthetic over real images.
+        slice_ratio: range of the neighbouring-slice ratio.
+        hidden_code_drop: largest.
+        checkerboard: largest.
+    """
+
+    recipe: str
+    reference: str
+    ceiling: str
+    ssim: float
+    psnr_db: float
+    gap_closed: float
+    dice_ratio: float
+    slice_ratio: tuple[float, float]
+    hidden_code_drop: float
+    checkerboard: float
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One goal in one direction.
+
+    Attributes:
+        words: what is wanted.
+        found: what was measured; "" where nothing was.
+        is_met: None where nothing was measured.
+    """
+
+    words: str
+    found: str
+    is_met: bool | None
+
+
+def judge_goals(content: Content, settings: GoalSettings) -> list[Goal]:
+    """Hold the figures of `compare_rows` against the goals, direction by direction."""
+    return [
+        goal
+        for comparison in DIRECTIONS
+        for goal in (
+            _judge_gain(content, settings, comparison, "ssim", settings.ssim, ""),
+            _judge_gain(content, settings, comparison, "psnr", settings.psnr_db, " dB"),
+            _judge_gap(content, settings, comparison),
+            _judge_trivial(content, settings, comparison),
+            *_judge_structure(content, settings, comparison),
+        )
+    ]
+
+
+def find_mean(content: Content, model: str, comparison: str, figure: str) -> float | None:
+    """Mean of a figure over subjects; None where it was not measured."""
+    for row in content["rows"]:
+        if (row["model"], row["comparison"], row["figure"]) == (model, comparison, figure):
+            mean: float | None = row["mean"]
+            return mean
+    return None
+
+
+def find_difference(
+    content: Content, model: str, other: str, comparison: str, figure: str
+) -> Mapping[str, Any] | None:
+    """Difference of two rows over subjects; None where they were not compared."""
+    wanted = (model, other, comparison, figure)
+    for row in content["differences"]:
+        if (row["model"], row["other"], row["comparison"], row["figure"]) == wanted:
+            found: Mapping[str, Any] = row
+            return found
+    return None
+
+
+def _judge_gain(
+    content: Content, settings: GoalSettings, comparison: str, figure: str, wanted: float, unit: str
+) -> Goal:
+    words = (
+        f"{DIRECTIONS[comparison]}: {figure.upper()} {wanted:+g}{unit} over {settings.reference}, "
+        "interval above 0"
+    )
+    row = find_difference(content, settings.recipe, settings.reference, comparison, figure)
+    if row is None or row["low"] is None:
+        return Goal(words, "", None)
+    found = f"{row['mean']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+    return Goal(words, found, row["mean"] >= wanted and row["low"] > 0)
+
+
+def _judge_gap(content: Content, settings: GoalSettings, comparison: str) -> Goal:
+    words = (
+        f"{DIRECTIONS[comparison]}: {settings.gap_closed:.0%} of the SSIM from "
+        f"{settings.reference} to {settings.ceiling or 'the paired ceiling'}"
+    )
+    recipe, reference, ceiling = (
+        find_mean(content, name, comparison, "ssim")
+        for name in (settings.recipe, settings.reference, settings.ceiling)
+    )
+    if recipe is None or reference is None or ceiling is None or ceiling <= reference:
+        return Goal(words, "", None)
+    closed = (recipe - reference) / (ceiling - reference)
+    return Goal(words, f"{closed:.0%}", closed >= settings.gap_closed)
+
+
+def _judge_trivial(content: Content, settings: GoalSettings, comparison: str) -> Goal:
+    words = f"{DIRECTIONS[comparison]}: SSIM above every trivial row"
+    found = find_mean(content, settings.recipe, comparison, "ssim")
+    rows = {name: find_mean(content, name, comparison, "ssim") for name in TRIVIAL}
+    known = {name: value for name, value in rows.items() if value is not None}
+    if found is None or not known:
+        return Goal(words, "", None)
+    best = max(known, key=lambda name: known[name])
+    return Goal(words, f"{found:.3f}, best of them {best} {known[best]:.3f}", found > known[best])
+
+
+def _judge_structure(content: Content, settings: GoalSettings, comparison: str) -> list[Goal]:
+    way = DIRECTIONS[comparison]
+    low, high = settings.slice_ratio
+    source = "t1w_cycle" if comparison == "t2w" else "t2w_cycle"
+    recipe = settings.recipe
+    dice, real = (find_mean(content, name, comparison, "dice") for name in (recipe, "real"))
+    ratio = None if dice is None or not real else dice / real
+    slices = find_mean(content, recipe, comparison, "slice_ratio")
+    hidden = find_mean(content, recipe, source, "hidden_code_drop")
+    board = find_mean(content, recipe, comparison, "checkerboard")
+    return [
+        _judge(f"{way}: Dice ratio from {settings.dice_ratio:g}", ratio, settings.dice_ratio, None),
+        _judge(f"{way}: neighbouring-slice ratio {low:g} to {high:g}", slices, low, high),
+        _judge(
+            f"{way}: hidden-code drop up to {settings.hidden_code_drop:g}",
+            *(hidden, None, settings.hidden_code_drop),
+        ),
+        _judge(
+            f"{way}: checkerboard up to {settings.checkerboard:g}",
+            *(board, None, settings.checkerboard),
+        ),
+    ]
+
+
+def _judge(words: str, found: float | None, low: float | None, high: float | None) -> Goal:
+    if found is None:
+        return Goal(words, "", None)
+    is_met = (low is None or found >= low) and (high is None or found <= high)
+    return Goal(words, f"{found:.3f}", is_met)

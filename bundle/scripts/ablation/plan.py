@@ -1,0 +1,175 @@
+"""A plan of trainings that differ by one change at a time, read from JSON and checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from scripts.ablation.goals import GoalSettings
+from scripts.config_references import load_config
+from scripts.tuning.full_trainings import FullTraining
+from scripts.tuning.search_space import check_names, read_training_config
+
+KEYS = {"_desc_", "rows", "shortened", "evaluated", "goals"}
+ROW_KEYS = {"_desc_", "from", "overlays", "change", "seeds"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recipe of an ablation.
+
+    Attributes:
+        name: unique.
+        words: what it changes, for people.
+        parent: name of the row that it changes; "" for train.json itself.
+        overlay: of train.json.
+        seeds: that it is trained with.
+    """
+
+    name: str
+    words: str
+    parent: str
+    overlay: Mapping[str, Any]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained and compared.
+
+    Attributes:
+        words: about all of it.
+        rows: in the order of the table; the first is what the others are compared with.
+        evaluated: options of evaluate.json.
+        goals: that one of the rows is held against; None for none.
+    """
+
+    words: str
+    rows: tuple[Row, ...]
+    evaluated: Mapping[str, Any]
+    goals: GoalSettings | None
+
+    def list_trainings(
+        self, datasets: Sequence[Path], folder: Path, *, split: str
+    ) -> list[FullTraining]:
+        """All trainings, those with the first seed first.
+
+        Args:
+            datasets: slice datasets, such as folds; each row is trained on each.
+            folder: that they write to, in folders named after datasets, rows and seeds.
+            split: part that is evaluated.
+        """
+        seeds = sorted({seed for row in self.rows for seed in row.seeds})
+        return [
+            FullTraining(
+                recipe=row.name,
+                overlay={**row.overlay, "seed": seed},
+                seed=seed,
+                folder=folder.resolve() / name / row.name / f"seed_{seed}",
+                dataset_dir=dataset,
+                split=split,
+            )
+            for seed in seeds
+            for name, dataset in _name_datasets(datasets).items()
+            for row in self.rows
+            if seed in row.seeds
+        ]
+
+    def select(self, names: Sequence[str]) -> Plan:
+        """The same with some of its rows; ValueError for a name that it has not."""
+        known = [row.name for row in self.rows]
+        if unknown := [name for name in names if name not in known]:
+            raise ValueError(f"no row is called {unknown[0]}. Found: {', '.join(known)}.")
+        kept = tuple(row for row in self.rows if row.name in names)
+        return replace(self, rows=kept)
+
+
+def _name_datasets(datasets: Sequence[Path]) -> dict[str, Path]:
+    named = {path.resolve().name: path for path in datasets}
+    if len(named) < len(datasets):
+        raise ValueError("two slice datasets have folders of one name. Rename one of them.")
+    return named
+
+
+def load_plan(path: Path, configs: Path) -> Plan:
+    """Read a plan.
+
+    Args:
+        path: JSON file: `rows` by name, each with what it changes (`change`, or `overlays`, files
+            in the folder of configs) of which row (`from`; train.json if absent) and how many
+            `seeds`; `shortened`, for all rows and after their overlays; `evaluated`.
+        configs: folder of the bundle's configs.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: names the row, what was found and what was expected.
+    """
+    content = _read(path)
+    shortened = dict(content.get("shortened", {}))
+    parser = ConfigParser(read_training_config(configs, ()))
+    check_names(shortened, parser, f"{path}: shortened")
+    rows: dict[str, Row] = {}
+    layers: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+    for name, entry in content["rows"].items():
+        place = f"{path}: {name}"
+        _check_row(entry, rows, place)
+        overlaid, changed = layers.get(entry.get("from", ""), ({}, {}))
+        for overlay in entry.get("overlays", []):
+            overlaid = overlaid | _without_description(load_config(configs / overlay))
+        changed = changed | entry.get("change", {})
+        check_names([*overlaid, *changed], parser, place)
+        layers[name] = (overlaid, changed)
+        merged = {**overlaid, **shortened, **changed}
+        seeds = tuple(range(entry.get("seeds", 1)))
+        rows[name] = Row(name, entry.get("_desc_", ""), entry.get("from", ""), merged, seeds)
+    return Plan(
+        words=content.get("_desc_", ""),
+        rows=tuple(rows.values()),
+        evaluated=content.get("evaluated", {}),
+        goals=_read_goals(content.get("goals"), rows, path),
+    )
+
+
+def _read_goals(content: Any, rows: Mapping[str, Row], path: Path) -> GoalSettings | None:
+    if content is None:
+        return None
+    try:
+        goals = GoalSettings(**content)
+    except TypeError as error:
+        raise ValueError(f"{path}: goals: {error}.") from error
+    for name in filter(None, (goals.recipe, goals.reference, goals.ceiling)):
+        if name not in rows:
+            raise ValueError(f"{path}: goals name {name}. Expected rows: {', '.join(rows)}.")
+    return goals
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = load_config(path)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: is no JSON ({error}).") from error
+    if not isinstance(content, dict) or not content.get("rows"):
+        raise ValueError(f"{path}: has no rows. Expected at least one, by name.")
+    if unknown := set(content) - KEYS:
+        raise ValueError(f"{path}: {min(unknown)} is unknown. Expected {', '.join(sorted(KEYS))}.")
+    return content
+
+
+def _check_row(entry: Any, before: Mapping[str, Row], place: str) -> None:
+    if not isinstance(entry, dict) or (unknown := set(entry) - ROW_KEYS):
+        wrong = f"{min(unknown)} is unknown" if isinstance(entry, dict) else "is no object"
+        raise ValueError(f"{place}: {wrong}. Expected {', '.join(sorted(ROW_KEYS))}.")
+    if (parent := entry.get("from", "")) and parent not in before:
+        raise ValueError(f"{place}: from {parent!r}. Expected a row above: {', '.join(before)}.")
+    seeds = entry.get("seeds", 1)
+    if not isinstance(seeds, int) or seeds < 1:
+        raise ValueError(f"{place}: seeds is {seeds!r}. Expected a number from 1.")
+
+
+def _without_description(overlay: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in overlay.items() if name != "_desc_"}

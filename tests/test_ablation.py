@@ -1,0 +1,228 @@
+"""An ablation: plans that are checked, figures over seeds and folds, goals with what was found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripts import ablate
+from scripts.ablation.comparison import compare_rows
+from scripts.ablation.goals import judge_goals
+from scripts.ablation.plan import Plan, load_plan
+from scripts.ablation.table import format_tables
+from scripts.evaluation.measurement import FIGURES
+from scripts.tuning.full_trainings import FullTraining
+
+from tests.slice_dataset_fixture import BUNDLE, write_slice_dataset
+from tests.training_runs import SMALL
+
+CONFIGS = BUNDLE / "configs"
+ROWS: dict[str, Any] = {
+    "baseline": {"overlays": ["recipes/baseline.json"], "change": {"decay_epochs": 0}, "seeds": 2},
+    "resize": {"_desc_": "no holes", "from": "baseline", "change": {"upsampling": "resize"}},
+    "default": {"seeds": 2},
+    "paired": {"from": "default", "overlays": ["recipes/paired.json"]},
+}
+GOALS = {
+    "recipe": "default",
+    "reference": "baseline",
+    "ceiling": "paired",
+    "ssim": 0.05,
+    "psnr_db": 1.0,
+    "gap_closed": 0.6,
+    "dice_ratio": 0.95,
+    "slice_ratio": [0.95, 1.05],
+    "hidden_code_drop": 0.02,
+    "checkerboard": 1.05,
+}
+SUBJECTS = 5
+
+
+def write_plan(path: Path, **changes: Any) -> Path:
+    content = {"rows": ROWS, "shortened": {"features": 8, "decay_epochs": 5}, "goals": GOALS}
+    path.write_text(json.dumps({**content, **changes}))
+    return path
+
+
+def load(tmp_path: Path, **changes: Any) -> Plan:
+    return load_plan(write_plan(tmp_path / "plan.json", **changes), CONFIGS)
+
+
+def write_evaluation(training: FullTraining, first: int, **figures: float) -> None:
+    """As `run evaluate` writes it, of the subjects of a fold; others are trivial or real."""
+    columns = ["model", "kind", "comparison", "dataset", "subject_id", "session", *FIGURES]
+    lines = [",".join(columns)]
+    for number in range(first, first + SUBJECTS):
+        for comparison in ("t2w", "t1w", "t1w_cycle", "t2w_cycle"):
+            for model, kind, gain in (
+                ("chosen", "model", 0.0),
+                ("copy", "trivial", -0.5),
+                ("mean", "trivial", -0.4),
+                ("lookup", "trivial", -0.02),
+                ("real", "real", 0.1),
+            ):
+                values = {"ssim": 0.5, "psnr": 20.0, **dict.fromkeys(FIGURES[2:], 1.0)} | figures
+                values["ssim"] += gain + number / 1000
+                values["dice"] += gain
+                row = [model, kind, comparison, "d", f"d_sub-{number:02d}", ""]
+                lines.append(",".join([*row, *(str(values[name]) for name in FIGURES)]))
+    training.evaluation.mkdir(parents=True)
+    (training.evaluation / "metrics.csv").write_text("\n".join(lines) + "\n")
+    summary = {"format_version": 1, "split": "test", "datasets": ["d"], "paired": True}
+    (training.evaluation / "summary.json").write_text(json.dumps(summary))
+    (training.evaluation / "report.html").touch()
+
+
+@pytest.fixture
+def compared(tmp_path: Path) -> tuple[Plan, dict[str, Any]]:
+    """Two folds of five subjects each; the resizing row has not been trained yet."""
+    plan = load(tmp_path)
+    trainings = plan.list_trainings([tmp_path / "a", tmp_path / "b"], tmp_path, split="test")
+    gains = {"baseline": 0.0, "default": 0.07, "paired": 0.1}
+    for training in trainings:
+        if training.recipe != "resize":
+            gain = gains[training.recipe] + 0.01 * training.seed
+            first = 0 if training.dataset_dir.name == "a" else SUBJECTS
+            write_evaluation(training, first, ssim=0.5 + gain, psnr=20 + 5 * gain)
+    return plan, compare_rows(plan, trainings, seed=0)
+
+
+def find(content: dict[str, Any], kind: str, **keys: str) -> dict[str, Any]:
+    (row,) = (
+        each for each in content[kind] if all(each[key] == value for key, value in keys.items())
+    )
+    return row
+
+
+def test_a_row_is_its_overlays_then_what_all_share_then_its_changes(tmp_path: Path) -> None:
+    plan = load(tmp_path)
+    rows = {row.name: row for row in plan.rows}
+    baseline, resize = rows["baseline"].overlay, rows["resize"].overlay
+    assert (baseline["features"], baseline["decay_epochs"], baseline["pool_size"]) == (8, 0, 0)
+    assert resize == {**baseline, "upsampling": "resize"}
+    assert rows["default"].overlay == {"features": 8, "decay_epochs": 5}
+    assert rows["paired"].overlay["lambda_paired"] == 10.0
+    assert "_desc_" not in baseline
+    assert rows["baseline"].seeds == (0, 1)
+
+
+def test_first_seeds_come_first_on_every_dataset(tmp_path: Path) -> None:
+    trainings = load(tmp_path).list_trainings([Path("a"), Path("b")], tmp_path, split="validation")
+    assert [(each.seed, each.dataset_dir.name, each.recipe) for each in trainings] == [
+        *((0, fold, row) for fold in "ab" for row in ROWS),
+        *((1, fold, row) for fold in "ab" for row in ("baseline", "default")),
+    ]
+    assert trainings[0].folder == tmp_path / "a" / "baseline" / "seed_0"
+    assert trainings[-1].overlay["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": {}}, "has no rows"),
+        ({"row": {}}, "row is unknown"),
+        ({"shortened": {"max_epocs": 3}}, "shortened: train.json has no id max_epocs"),
+        ({"rows": {"a": {"change": {"lambda": 1}}}}, "a: train.json has no id lambda"),
+        ({"rows": {"a": {"from": "b"}}}, "from 'b'. Expected a row above"),
+        ({"rows": {"a": {"seeds": 0}}}, "seeds is 0"),
+        ({"rows": {"a": {"changes": {}}}}, "changes is unknown"),
+        ({"rows": {"a": {"overlays": ["recipes/none.json"]}}}, "no such config file"),
+        ({"rows": {"a": {"change": {"validate#x": 1}}}}, "validate#x"),
+        ({"goals": {"recipe": "default"}}, "goals: .*missing"),
+        ({"goals": {**GOALS, "ceiling": "few"}}, "goals name few"),
+    ],
+)
+def test_a_plan_that_cannot_be_meant_is_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        load(tmp_path, **changes)
+
+
+def test_seeds_and_folds_are_averaged_for_each_subject(
+    compared: tuple[Plan, dict[str, Any]],
+) -> None:
+    _, content = compared
+    row = find(content, "rows", model="default", comparison="t2w", figure="ssim")
+    # 0.57 and 0.58 by seed, and 0.000 to 0.009 by subject
+    assert row["mean"] == pytest.approx(0.575 + 0.0045)
+    assert row["subjects"] == 10
+    difference = find(
+        content, "differences", model="default", other="baseline", comparison="t2w", figure="ssim"
+    )
+    assert difference["mean"] == pytest.approx(0.07)
+    assert difference["p"] == pytest.approx(2 / 2**10)
+    # one family of three: default and paired against baseline, paired against default
+    assert difference["p_holm"] == pytest.approx(3 * 2 / 2**10)
+    # of one seed, against the mean of two
+    paired = find(
+        content, "differences", model="paired", other="default", comparison="t2w", figure="ssim"
+    )
+    assert paired["mean"] == pytest.approx(0.1 - 0.075)
+
+
+def test_what_is_not_done_is_counted_and_left_out(compared: tuple[Plan, dict[str, Any]]) -> None:
+    plan, content = compared
+    assert (content["done"], content["of"]) == (10, 12)
+    text = format_tables(plan, content, [])
+    assert "10 of 12 trainings" in text
+    assert "**default**" in text
+    assert "**resize**" not in text
+
+
+def test_trivial_rows_are_those_of_one_evaluation_of_each_fold(
+    compared: tuple[Plan, dict[str, Any]],
+) -> None:
+    row = find(compared[1], "rows", model="copy", comparison="t1w", figure="ssim")
+    assert row["subjects"] == 10
+    assert row["mean"] == pytest.approx(0.5 - 0.5 + 0.0045)  # beside the first training
+
+
+def test_goals_say_what_was_found_and_whether_it_is_met(
+    compared: tuple[Plan, dict[str, Any]],
+) -> None:
+    plan, content = compared
+    assert plan.goals is not None
+    goals = judge_goals(content, plan.goals)
+    found = {goal.words.split(": ")[1]: goal for goal in goals[: len(goals) // 2]}
+    assert found["SSIM +0.05 over baseline, interval above 0"].is_met
+    gain = found["PSNR +1 dB over baseline, interval above 0"]
+    assert (gain.is_met, gain.found.split()[0]) == (False, "+0.350")
+    # from 0.505 to 0.6: 0.07 of 0.095
+    assert found["60% of the SSIM from baseline to paired"].found == "74%"
+    assert found["SSIM above every trivial row"].found == "0.580, best of them lookup 0.484"
+    assert found["Dice ratio from 0.95"].found == "0.909"  # 1 / 1.1
+    assert not found["Dice ratio from 0.95"].is_met
+    assert found["hidden-code drop up to 0.02"].is_met is False
+    assert found["checkerboard up to 1.05"].is_met
+    text = format_tables(plan, content, goals)
+    assert "| T1w to T2w: Dice ratio from 0.95 | 0.909 | not met |" in text
+
+
+def test_the_shipped_plans_are_sound() -> None:
+    for path in (CONFIGS / "ablation").glob("*.json"):
+        plan = load_plan(path, CONFIGS)
+        assert all(row.words for row in plan.rows), path.name
+        assert plan.goals is not None
+
+
+@pytest.mark.slow
+def test_the_command_trains_every_row_once_and_writes_the_table(tmp_path: Path) -> None:
+    data = write_slice_dataset(tmp_path / "data", labelled=True)
+    keys = ("precision", "features", "blocks", "discriminator_features", "max_epochs")
+    shortened = {key: SMALL[key] for key in (*keys, "epoch_length", "val_slice_step", "workers")}
+    shortened |= {"val_interval": 1, "learning_gif_subjects": 0}
+    plan = write_plan(
+        tmp_path / "plan.json",
+        rows={"baseline": ROWS["baseline"] | {"seeds": 1}, "default": {}, "paired": ROWS["paired"]},
+        shortened=shortened,
+        evaluated={"segmenter_steps": 2, "unpaired_slices": 0},
+    )
+    options = {"plan": str(plan), "dataset_dirs": str(data), "output_dir": str(tmp_path / "out")}
+    said = ablate.run(**options, device="cpu")
+    assert "3 of 3 trainings" in said
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"ablation.md", "ablation.csv", "ablation.json", "ablation.html"} <= written
+    assert ablate.report(**options) == said

@@ -22,7 +22,6 @@ from data_prep.label_tissues import (
 MAX_SPACING_MM = 1.5  # of a label map; the cortex is 2 to 4 mm thick
 MIN_BRAIN_ML = 400.0  # a newborn's brain; less is a part of one, or another unit of length
 SULCUS_MM = 8.0  # gaps between brain surfaces up to twice this wide belong to the brain's mask
-RIM_MM = 1.0  # where common brain masks end: in the subarachnoid space
 MARGIN_MM = 4.0  # of air about the head
 ENDINGS = (".nii.gz", ".nii", ".mgz")
 
@@ -35,7 +34,7 @@ class LabelledHead:
         labels: (x, y, z), the ids as they were found.
         materials: (x, y, z), positions in ``MATERIAL_NAMES``.
         classes: (x, y, z), 1 CSF, 2 grey matter, 3 white matter, 0 not of the brain.
-        brain: (x, y, z), boolean: the closed brain and a rim of the fluid about it.
+        distance_mm: (x, y, z), outwards from the closed brain's surface, negative inside.
         spacing_mm: (3,).
         corner_mm: (3,), the first voxel relative to the brain's centre.
     """
@@ -43,7 +42,7 @@ class LabelledHead:
     labels: NDArray[np.int32]
     materials: NDArray[np.uint8]
     classes: NDArray[np.uint8]
-    brain: NDArray[np.bool_]
+    distance_mm: NDArray[np.float32]
     spacing_mm: NDArray[np.float64]
     corner_mm: NDArray[np.float64]
 
@@ -87,6 +86,7 @@ def load_head(path: Path) -> LabelledHead:
     classes = np.array([MATERIALS[name].tissue_class for name in MATERIAL_NAMES], np.uint8)
     tissue = classes[materials]
     solid = np.isin(tissue, (GREY, WHITE))
+    inner = (tissue > 0) & (materials != MATERIAL_NAMES.index("subarachnoid CSF"))
     volume_ml = float(solid.sum() * spacing_mm.prod() / 1000)
     if volume_ml < MIN_BRAIN_ML:
         raise ValueError(
@@ -94,9 +94,16 @@ def load_head(path: Path) -> LabelledHead:
             f"{MIN_BRAIN_ML:.0f} ml or more, labelled by FreeSurfer's ids."
         )
     box = _find_box(labels != 0, spacing_mm)
-    brain = (close_brain(solid[box], spacing_mm) <= RIM_MM) | solid[box]
+    distance_mm = np.where(inner[box], -1, close_brain(inner[box], spacing_mm))
     centre = np.argwhere(solid[box]).mean(0) * spacing_mm
-    return LabelledHead(labels[box], materials[box], tissue[box], brain, spacing_mm, -centre)
+    return LabelledHead(
+        labels[box],
+        materials[box],
+        tissue[box],
+        distance_mm.astype(np.float32),
+        spacing_mm,
+        -centre,
+    )
 
 
 def _read_labels(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
@@ -126,7 +133,7 @@ def _find_box(head: NDArray[np.bool_], spacing_mm: NDArray[np.float64]) -> tuple
 
 
 def close_brain(brain: NDArray[np.bool_], spacing_mm: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Distance in mm outwards from the brain's surface, its sulci and ventricles filled.
+    """Distance in mm outwards from the brain's surface, its sulci filled.
 
     Computed on every second voxel: distances are smooth.
     """

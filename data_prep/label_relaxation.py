@@ -104,15 +104,20 @@ def draw_texture(head: LabelledHead, rng: np.random.Generator) -> Map:
     """A random field (x, y, z) of mean 0 and standard deviation 1, rough and smooth at once."""
     field = np.zeros(head.labels.shape, np.float32)
     for smoothness_mm, share in TEXTURE_SMOOTHNESS_MM.items():
-        step = 4 if smoothness_mm >= COARSE_FROM_MM else 1
-        shape = np.ceil(np.array(field.shape) / step).astype(int)
-        noise = rng.standard_normal(tuple(shape), dtype=np.float32)
-        smooth = gaussian_filter(noise, smoothness_mm / head.spacing_mm / step)
-        smooth /= smooth.std()
-        if step > 1:
-            smooth = zoom(smooth, np.array(field.shape) / shape, order=1)
-        field += share * smooth
+        field += share * draw_smooth_field(head, smoothness_mm, rng)
     return field
+
+
+def draw_smooth_field(head: LabelledHead, smoothness_mm: float, rng: np.random.Generator) -> Map:
+    """White noise (x, y, z) after a Gaussian of that width, with standard deviation 1."""
+    step = 4 if smoothness_mm >= COARSE_FROM_MM else 1
+    shape = np.ceil(np.array(head.labels.shape) / step).astype(int)
+    noise = rng.standard_normal(tuple(shape), dtype=np.float32)
+    smooth: Map = gaussian_filter(noise, smoothness_mm / head.spacing_mm / step)
+    smooth /= smooth.std()
+    if step > 1:
+        smooth = zoom(smooth, np.array(head.labels.shape) / shape, order=1)
+    return smooth
 
 
 def draw_lesions(head: LabelledHead, rng: np.random.Generator) -> Map:

@@ -21,7 +21,7 @@ from data_prep.head_space import (
 )
 from data_prep.label_maps import LabelledHead
 from data_prep.label_protocols import Protocol, compute_signal, draw_protocols
-from data_prep.label_relaxation import draw_relaxation
+from data_prep.label_relaxation import draw_relaxation, draw_smooth_field
 from data_prep.label_tissues import MATERIAL_NAMES, MATERIALS
 from data_prep.mr_signal import Tissue, average_over_voxels
 
@@ -30,6 +30,14 @@ FIELD_OF_VIEW_MM = 25.0  # about the brain: as far as the scalp
 EDGE_MM = 0.5  # a label's edge is known to a voxel; the Gaussian that it is smoothed with
 BLOOD_FLOWS_TO = 0.15  # signal left of flowing blood in a spin echo
 INFLOW = (0.6, 1.6)  # and in a gradient echo, where fresh blood may be bright
+
+# Where a brain mask ends, in mm beyond the brain's surface: in the subarachnoid space, here and
+# there in bone, as brain extraction programs err.
+RIM_MM, RIM_SD_MM, RIM_SMOOTHNESS_MM, RIM_RANGE_MM = 1.0, 0.8, 12.0, (0.0, 3.5)
+
+# Vessels about the brain: where two smooth fields are near zero at once, which is along curves.
+# These are some 2 mm thick and fill a fifteenth of the fluid.
+VESSEL_SMOOTHNESS_MM, VESSEL_LEVEL = 3.0, 0.33
 
 
 @dataclass(frozen=True)
@@ -85,15 +93,17 @@ def simulate_session(head: LabelledHead, *, name: str, seed: int, number: int) -
     size = 1 + SIZE_SD * np.clip(rng.standard_normal(), -2, 2)
     shape = 1 + SHAPE_SD * np.clip(rng.standard_normal(3), -2, 2)
     deformed = Deformed(head, draw_displacement(rng), 1 / (size * shape))
+    flows = draw_vessels(head, rng)
+    brain = head.distance_mm <= draw_rim(head, rng)
     head_from_t1w, t1w_from_t2w = draw_pose(rng), draw_pose(rng)
     poses = (head_from_t1w, head_from_t1w @ t1w_from_t2w)
     grids = tuple(_make_grid(deformed, protocol) for protocol in protocols)
     t1w, t2w = (
-        _simulate_image(deformed, relaxation, protocol, grid, pose, rng)
+        _simulate_image(deformed, relaxation, flows, protocol, grid, pose, rng)
         for protocol, grid, pose in zip(protocols, grids, poses, strict=True)
     )
     points = locate_voxels(grids[0], head_from_t1w)
-    brain = deformed.sample(head.brain.astype(np.float32), points, order=1) >= 0.5
+    in_mask = deformed.sample(brain.astype(np.float32), points, order=1) >= 0.5
     labels = deformed.sample(head.labels, points, order=0).astype(np.int32)
     classes = deformed.sample(head.classes, points, order=0).astype(np.uint8)
     return LabelScan(
@@ -101,17 +111,34 @@ def simulate_session(head: LabelledHead, *, name: str, seed: int, number: int) -
         t2w=t2w,
         grids=(grids[0], grids[1]),
         protocols=protocols,
-        brain_mask=brain.astype(np.uint8),
-        dseg=np.where(brain, classes, 0).astype(np.uint8),
+        brain_mask=in_mask.astype(np.uint8),
+        dseg=np.where(in_mask, classes, 0).astype(np.uint8),
         labels=labels,
         t1w_from_t2w=t1w_from_t2w,
     )
 
 
+def draw_vessels(head: LabelledHead, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Where blood flows: labelled vessels, and curves through the fluid about the brain."""
+    labelled = np.array([MATERIALS[name].flows for name in MATERIAL_NAMES])[head.materials]
+    near = np.ones(head.labels.shape, dtype=bool)
+    for _ in range(2):
+        field = draw_smooth_field(head, VESSEL_SMOOTHNESS_MM, rng)
+        near &= np.abs(field) < VESSEL_LEVEL
+    return labelled | (near & (head.materials == MATERIAL_NAMES.index("subarachnoid CSF")))
+
+
+def draw_rim(head: LabelledHead, rng: np.random.Generator) -> NDArray[np.float32]:
+    """How far beyond the brain its mask reaches in each direction, (x, y, z) in mm."""
+    field = draw_smooth_field(head, RIM_SMOOTHNESS_MM, rng)
+    rim: NDArray[np.float32] = np.clip(RIM_MM + RIM_SD_MM * field, *RIM_RANGE_MM)
+    return rim
+
+
 def _make_grid(deformed: Deformed, protocol: Protocol) -> Grid:
     """The brain in its new size and any pose, and the scalp about it; T2w runs right to left."""
     head = deformed.head
-    filled = np.argwhere(head.brain)
+    filled = np.argwhere(head.distance_mm <= RIM_MM)
     low = (filled.min(0) * head.spacing_mm + head.corner_mm) / deformed.scale - FIELD_OF_VIEW_MM
     high = (filled.max(0) * head.spacing_mm + head.corner_mm) / deformed.scale + FIELD_OF_VIEW_MM
     spacing = np.array(protocol.spacing_mm)
@@ -121,6 +148,7 @@ def _make_grid(deformed: Deformed, protocol: Protocol) -> Grid:
 def _simulate_image(
     deformed: Deformed,
     relaxation: Tissue,
+    flows: NDArray[np.bool_],
     protocol: Protocol,
     grid: Grid,
     head_from_scanner: Array,
@@ -129,7 +157,6 @@ def _simulate_image(
     """One image: each voxel the mean signal of what is in it, as a scanner acquires it."""
     head = deformed.head
     signal = np.asarray(compute_signal(relaxation, protocol.sequence), np.float32)
-    flows = np.array([MATERIALS[name].flows for name in MATERIAL_NAMES])[head.materials]
     signal[flows] *= BLOOD_FLOWS_TO if protocol.contrast == "T2w" else rng.uniform(*INFLOW)
     grey = float(np.abs(np.median(signal[head.materials == MATERIAL_NAMES.index("cortex")])))
     signal = gaussian_filter(signal, EDGE_MM / head.spacing_mm)

@@ -61,14 +61,17 @@ def test_the_head_is_turned_to_ras_and_its_origin_is_the_brains_centre(head: Lab
     np.testing.assert_allclose(centre, 0, atol=1e-6)
 
 
-def test_the_brain_mask_holds_the_brain_its_ventricles_and_a_rim(head: LabelledHead) -> None:
+def test_distance_is_negative_in_the_brain_and_its_ventricles_and_grows_outwards(
+    head: LabelledHead,
+) -> None:
     ventricles = np.isin(head.labels, (4, 43))
-    assert head.brain[np.isin(head.classes, (2, 3)) | ventricles].all()
-    rim = head.brain & (head.labels == 24)
-    surface_cm2 = 4 * np.pi * 66 * 70 / 100  # about
-    thickness_mm = rim.sum() * SPACING_MM**3 / surface_cm2 / 100
-    assert thickness_mm == pytest.approx(1.0, abs=0.6)
-    assert not head.brain[np.isin(head.labels, (511, 515, 0))].any()
+    assert (head.distance_mm[np.isin(head.classes, (2, 3)) | ventricles] < 0).all()
+    rim = (head.distance_mm <= 2) & (head.labels == 24)
+    surface_mm2 = 4 * np.pi * 66 * 70  # about
+    assert rim.sum() * SPACING_MM**3 / surface_mm2 == pytest.approx(2.0, abs=0.8)
+    # bone and skin begin 4 and 10 mm outside the cortex; distances are of every second voxel
+    assert head.distance_mm[head.labels == 515].min() == pytest.approx(4, abs=2)
+    assert head.distance_mm[head.labels == 511].min() == pytest.approx(10, abs=2)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import binary_erosion, map_coordinates
 
 from data_prep import acquisition, label_simulation
 from data_prep.bids import index_dataset
@@ -23,7 +23,7 @@ from data_prep.label_protocols import (
     draw_protocols,
 )
 from data_prep.label_relaxation import draw_lesions, draw_relaxation, draw_texture
-from data_prep.label_simulation import LabelScan, simulate_session
+from data_prep.label_simulation import LabelScan, draw_rim, draw_vessels, simulate_session
 from data_prep.labels import list_files, simulate_labels
 from data_prep.mr_signal import (
     TISSUES,
@@ -153,6 +153,21 @@ def test_lesions_lie_in_white_matter_labelled_ones_among_them(head: LabelledHead
         assert 0 <= damage.min() <= damage.max() <= 1
         assert (damage[head.classes != WHITE] == 0).all()
         assert damage[head.labels == 77].mean() > 0.1
+
+
+def test_vessels_are_thin_and_lie_in_the_fluid_about_the_brain(head: LabelledHead) -> None:
+    vessels = draw_vessels(head, np.random.default_rng(0))
+    fluid = head.labels == 24
+    assert (fluid | ~vessels).all()
+    assert vessels[fluid].mean() == pytest.approx(0.259**2, rel=0.35)  # P(|n| < .33) = .259
+    assert not binary_erosion(vessels, iterations=2).any()
+
+
+def test_the_rim_of_the_mask_varies_about_a_millimetre(head: LabelledHead) -> None:
+    rim = draw_rim(head, np.random.default_rng(0))
+    assert 0 <= rim.min() < 0.3
+    assert 2 < rim.max() <= 3.5
+    assert np.median(rim) == pytest.approx(1.0, abs=0.3)
 
 
 @pytest.mark.usefixtures("coarse")

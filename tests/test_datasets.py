@@ -31,6 +31,7 @@ def load(dataset_dir: str, sampling: str, seed: int = 0) -> TrainingSlices:
         dataset_dir,
         sampling=sampling,
         pair_subjects=0,
+        pair_datasets=None,
         seed=seed,
         slices=1,
         slice_distance_mm=3.0,
@@ -131,7 +132,13 @@ def test_an_even_number_of_slices_has_no_centre() -> None:
 
 def test_three_slices_are_channels_and_the_mask_is_the_centres(dataset_dir: str) -> None:
     data = load_training_slices(
-        dataset_dir, sampling="shuffled", pair_subjects=0, seed=0, slices=3, slice_distance_mm=3.0
+        dataset_dir,
+        sampling="shuffled",
+        pair_subjects=0,
+        pair_datasets=None,
+        seed=0,
+        slices=3,
+        slice_distance_mm=3.0,
     )
     image = next(image for image in data.t1w if image.rows[1] == 6)
     values, mask = read_image(image)

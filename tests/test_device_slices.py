@@ -30,6 +30,7 @@ def load(dataset_dir: Path, **options: Any) -> TrainingSlices:
     settings = {
         "sampling": "shuffled",
         "pair_subjects": 0,
+        "pair_datasets": None,
         "seed": 0,
         "slices": 1,
         "slice_distance_mm": 3.0,

@@ -90,6 +90,7 @@ def test_a_few_pairs_are_one_slice_with_one_geometry(dataset_dir: Path, place: s
     [
         ({"lambda_paired": 1.0}, "lambda_paired is above 0, but no registered pairs are drawn"),
         ({"pair_subjects": 99}, "pair_subjects is 99, but [0-9]+ subjects"),
+        ({"pair_subjects": 1, "pair_datasets": "other"}, r"pair_datasets is \['other'\]"),
     ],
 )
 def test_pairs_that_are_not_there_are_an_error(

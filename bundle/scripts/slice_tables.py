@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,7 @@ def load_pairs(
     slice_step: int,
     slices: int,
     slice_distance_mm: float,
+    datasets: Sequence[str] | None = None,
 ) -> list[SlicePair]:
     """List the slices that a split has in both contrasts, subject by subject.
 
@@ -167,8 +169,12 @@ def load_pairs(
         slice_step: every so many slices of a volume, 1 for all.
         slices: see `list_images`.
         slice_distance_mm: see `list_images`.
+        datasets: names of those to take; None for all.
     """
-    table = _choose_subjects(read_slices(dataset_dir, split=split), max_subjects)
+    table = read_slices(dataset_dir, split=split)
+    if datasets is not None:
+        table = table[table["dataset"].isin(datasets)]
+    table = _choose_subjects(table, max_subjects)
     images = list_images(
         table, dataset_dir=dataset_dir, slices=slices, slice_distance_mm=slice_distance_mm
     )
@@ -192,6 +198,7 @@ def load_training_pairs(
     max_subjects: int | None = None,
     slices: int = 1,
     slice_distance_mm: float = 0.0,
+    datasets: Sequence[str] | None = None,
 ) -> list[SlicePair]:
     """List the pairs that train, by `load_pairs`; single slices unless asked for neighbours."""
     return load_pairs(
@@ -202,6 +209,7 @@ def load_training_pairs(
         slice_step=1,
         slices=slices,
         slice_distance_mm=slice_distance_mm,
+        datasets=datasets,
     )
 
 

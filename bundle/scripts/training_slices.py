@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,7 @@ def load_training_slices(
     *,
     sampling: str,
     pair_subjects: int,
+    pair_datasets: str | Sequence[str] | None,
     seed: int,
     slices: int,
     slice_distance_mm: float,
@@ -61,6 +63,8 @@ def load_training_slices(
         sampling: "disjoint", T1w and T2w from two halves of the subjects; "shuffled", each from
             all of them; "paired", the same slice in both contrasts.
         pair_subjects: subjects whose registered pairs are drawn too, beside an unpaired sampling.
+        pair_datasets: names of those whose pairs may be drawn, also by sampling "paired"; None for
+            all.
         seed: decides the halves.
         slices: see `list_images`.
         slice_distance_mm: see `list_images`.
@@ -68,10 +72,12 @@ def load_training_slices(
     if sampling not in ("disjoint", "shuffled", "paired"):
         raise ValueError(f"sampling is {sampling!r}; expected 'disjoint', 'shuffled' or 'paired'.")
     channels: dict[str, Any] = {"slices": slices, "slice_distance_mm": slice_distance_mm}
+    names = [pair_datasets] if isinstance(pair_datasets, str) else pair_datasets
+    of_pairs = {**channels, "datasets": names}
     if sampling == "paired":
-        pairs = _load_pairs(dataset_dir, None, **channels)
+        pairs = _load_pairs(dataset_dir, None, **of_pairs)
         return TrainingSlices([pair.t1w for pair in pairs], [pair.t2w for pair in pairs], True)
-    pairs = _load_pairs(dataset_dir, pair_subjects, **channels) if pair_subjects else []
+    pairs = _load_pairs(dataset_dir, pair_subjects, **of_pairs) if pair_subjects else []
     table = read_slices(dataset_dir, split="train")
     table = table[table["space"] == "native"]
     images = dict(
@@ -85,14 +91,15 @@ def load_training_slices(
     return TrainingSlices(t1w, t2w, False, pairs)
 
 
-def _load_pairs(dataset_dir: str, subjects: int | None, **channels: Any) -> list[SlicePair]:
-    pairs = load_training_pairs(dataset_dir, max_subjects=subjects, **channels)
+def _load_pairs(dataset_dir: str, subjects: int | None, **options: Any) -> list[SlicePair]:
+    pairs = load_training_pairs(dataset_dir, max_subjects=subjects, **options)
     found = len({pair.t1w.subject_id for pair in pairs})
     if not found:
         raise ValueError(
             f"{dataset_dir}: no T1w slice of the training split has a registered T2w, which "
-            "sampling 'paired' and --pair_subjects need. Use --sampling disjoint or --sampling "
-            "shuffled, and --pair_subjects 0."
+            "sampling 'paired' and --pair_subjects need (pair_datasets is "
+            f"{options['datasets']}). Use --sampling disjoint or --sampling shuffled, and "
+            "--pair_subjects 0."
         )
     if subjects is not None and found < subjects:
         raise ValueError(

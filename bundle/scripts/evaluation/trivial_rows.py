@@ -67,6 +67,7 @@ def _fit_means(dataset_dir: str, max_slices: int) -> dict[str, TrivialFit]:
         dataset_dir,
         sampling="shuffled",
         pair_subjects=0,
+        pair_datasets=None,
         seed=0,
         slices=1,
         slice_distance_mm=0.0,

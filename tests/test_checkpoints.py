@@ -14,6 +14,7 @@ import torch
 from ignite.engine import Events
 from scripts.checkpoints import list_checkpoints, load_newest_checkpoint, save_whole
 from scripts.resume import start_training
+from scripts.shipped_models import load_discriminators
 from torch import Tensor
 
 from tests.slice_dataset_fixture import write_slice_dataset
@@ -372,10 +373,26 @@ def test_a_training_can_start_from_shipped_models(
         averages=parsed("averages"),
         pretrained=True,
         pretrained_dir=str(finished),
+        pretrained_discriminators_dir=str(finished / "discriminators"),
     )
     model = load(finished / "model.pt")
     for network in (parsed("t1w_to_t2w"), parsed("averages")["t1w_to_t2w"].network):
         assert all(torch.equal(model[name], value) for name, value in network.state_dict().items())
+    judge = load(finished / "discriminators" / "discriminator_t2w.pt")
+    loaded = parsed("discriminator_t2w").state_dict()
+    assert all(torch.equal(judge[name], value) for name, value in loaded.items())
+
+
+def test_without_discriminators_they_begin_anew_and_half_of_them_is_an_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    judges = {"t1w": torch.nn.Linear(1, 1), "t2w": torch.nn.Linear(1, 1)}
+    load_discriminators(str(tmp_path), judges)
+    assert "they begin anew" in caplog.text
+    torch.save(judges["t1w"].state_dict(), tmp_path / "discriminator_t1w.pt")
+    with pytest.raises(FileNotFoundError, match=r"discriminator_t2w\.pt: missing beside"):
+        load_discriminators(str(tmp_path), judges)
 
 
 def test_missing_shipped_models_are_named(tmp_path: Path, dataset_dir: Path) -> None:

@@ -22,7 +22,7 @@ from scripts.engines import CycleGanTrainer
 from scripts.errors import describe_mismatch
 from scripts.learning_gif import FRAMES_FOLDER
 from scripts.processes import gather_objects, get_rank
-from scripts.shipped_models import load_models
+from scripts.shipped_models import load_discriminators, load_models
 from scripts.whole_files import UNFINISHED
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ def start_training(
     averages: Mapping[str, MovingAverage],
     pretrained: bool | str,
     pretrained_dir: str,
+    pretrained_discriminators_dir: str,
 ) -> None:
     """Make a training ready to run.
 
@@ -50,6 +51,7 @@ def start_training(
         averages: of the generators, by direction.
         pretrained: whether a new training starts from shipped models, else from random weights.
         pretrained_dir: folder of the shipped models.
+        pretrained_discriminators_dir: folder of the discriminators that they were trained with.
     """
     resume, pretrained = is_on(resume), is_on(pretrained)
     loaded = load_newest_checkpoint(output_dir) if resume else None
@@ -68,6 +70,8 @@ def start_training(
         _check_unused(output_dir, models_dir)
     if pretrained:
         load_models(models_dir=pretrained_dir, averages=averages)
+        judges = {"t1w": trainer.discriminators.t1w, "t2w": trainer.discriminators.t2w}
+        load_discriminators(pretrained_discriminators_dir, judges)
 
 
 def _check_agreement(**found: Any) -> None:

@@ -1,7 +1,8 @@
-"""The generators that a training ships: one bare state dict a direction."""
+"""What a training ships: one bare state dict a generator, and the discriminators beside them."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,13 +17,21 @@ from scripts.errors import describe_mismatch
 from scripts.evaluation.evaluator import CycleGanEvaluator
 from scripts.finite_weights import check_weights
 
+DISCRIMINATOR_FILES = {"t1w": "discriminator_t1w.pt", "t2w": "discriminator_t2w.pt"}
+
+logger = logging.getLogger(__name__)
+
 
 class ModelSaver:
     """Saves the averaged generators whenever a validation finds them better than ever before.
 
+    The discriminators of that moment are saved too, for those who fine-tune the generators.
+
     Args:
         models_dir: folder of `model.pt` (T1w to T2w) and `model_t2w_to_t1w.pt`.
         averages: of the generators, by direction.
+        discriminators_dir: folder of `discriminator_t1w.pt` and `discriminator_t2w.pt`.
+        discriminators: by the contrast that they judge.
         evaluator: knows the best epoch; where its key metric cannot be measured, every epoch is
             taken for best.
         interval: epochs between two validations.
@@ -33,11 +42,15 @@ class ModelSaver:
         *,
         models_dir: str,
         averages: Mapping[str, MovingAverage],
+        discriminators_dir: str,
+        discriminators: Mapping[str, nn.Module],
         evaluator: CycleGanEvaluator,
         interval: int,
     ) -> None:
         self.models_dir = Path(models_dir)
         self.averages = averages
+        self.discriminators_dir = Path(discriminators_dir)
+        self.discriminators = discriminators
         self.evaluator = evaluator
         self.interval = interval
 
@@ -52,6 +65,8 @@ class ModelSaver:
             check_weights(average.network for average in self.averages.values())
             for direction, average in self.averages.items():
                 save_whole(average.network.state_dict(), self.models_dir / MODEL_FILES[direction])
+            for name, judge in self.discriminators.items():
+                save_whole(judge.state_dict(), self.discriminators_dir / DISCRIMINATOR_FILES[name])
 
 
 def load_models(*, models_dir: str, averages: Mapping[str, MovingAverage]) -> None:
@@ -65,6 +80,18 @@ def load_models(*, models_dir: str, averages: Mapping[str, MovingAverage]) -> No
             )
         load_weights(average.source, path)
         average.restart()
+
+
+def load_discriminators(folder: str, discriminators: Mapping[str, nn.Module]) -> None:
+    """Load discriminators that a training left; without any they begin anew, which is said."""
+    paths = {name: Path(folder) / file for name, file in DISCRIMINATOR_FILES.items()}
+    if not any(path.is_file() for path in paths.values()):
+        logger.info("%s: no discriminators there; they begin anew.", folder)
+        return
+    for name, path in paths.items():
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: missing beside the other discriminator.")
+        load_weights(discriminators[name], path)
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

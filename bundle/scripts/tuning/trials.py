@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,10 @@ from scripts.whole_files import write_text
 
 OVERRIDES = "overrides.json"
 WATCHED = "tuning/trial.json"
-WEIGHTS = ("checkpoint_*.pt", "model*.pt", "best/*/model*.pt", ".unfinished-*")
+WEIGHTS = (
+    *("checkpoint_*.pt", "model*.pt", "best/*/model*.pt", ".unfinished-*"),
+    "discriminators/*.pt",
+)
 BEGUN, EPOCHS, REASON, SECONDS = "begun", "epochs", "reason", "seconds"  # attributes of a trial
 
 
@@ -82,6 +86,8 @@ def remove_weights(folder: Path) -> None:
     for pattern in WEIGHTS:
         for path in folder.glob(pattern):
             path.unlink()
+    with suppress(OSError):  # it is not there, or holds something else
+        (folder / "discriminators").rmdir()
 
 
 def _train(trial: Trial, chosen: Mapping[str, Any], settings: TrialSettings) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scripts.checkpoints import list_present, save_whole
+from scripts.checkpoints import save_whole
 from scripts.processes import get_rank, join_processes, leave_processes
 from torch import multiprocessing
 
@@ -30,7 +30,8 @@ def list_objects(trainer: Any) -> dict[str, Any]:
     """All that a training goes on from."""
     return {
         **vars(trainer.generators),
-        **{f"discriminator_{name}": each for name, each in vars(trainer.discriminators).items()},
+        "discriminator_t1w": trainer.discriminators.t1w,
+        "discriminator_t2w": trainer.discriminators.t2w,
         **{f"pool_{name}": pool for name, pool in trainer.pools.items()},
         **{f"average_{number}": average for number, average in enumerate(trainer.averages)},
         "generator_optimizer": trainer.generator_optimizer,
@@ -52,7 +53,7 @@ def take_steps(dataset: Path, state: Path, first: int, last: int) -> None:
         exact = {name: batch[name].double() for name in ("t1w", "t2w")}
         trainer._iteration(trainer, batch | exact)
     if get_rank() == 0:
-        save_whole({name: each.state_dict() for name, each in list_present(objects).items()}, state)
+        save_whole({name: each.state_dict() for name, each in objects.items()}, state)
 
 
 def _take_part(rank: int, processes: int, port: int, *arguments: Any) -> None:

@@ -41,13 +41,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory, dataset_dir: Path) -> Pat
 
 
 def assert_same_results(left: Path, right: Path) -> None:
-    """The last checkpoint, the shipped models and the best ones."""
+    """The last checkpoint, the shipped models, their discriminators and the best ones."""
     names = [path.relative_to(left) for path in sorted(left.rglob("*.pt"))]
     names = [
         name for name in names if not name.parts[0].startswith(".") and "best/." not in str(name)
     ]
     names = [name for name in names if not name.name.startswith("checkpoint") or name.name == LAST]
-    assert len(names) == 1 + 2 + 2 * 3
+    assert len(names) == 1 + 2 + 2 + 2 * 3
     for name in names:
         both = [
             list_tensors(torch.load(folder / name, weights_only=True)) for folder in (left, right)

@@ -11,8 +11,10 @@ from scripts.losses import (
     cycle_consistency_loss,
     discriminator_loss,
     identity_loss,
+    inversion_loss,
     mind_loss,
     ngf_loss,
+    paired_loss,
     structure_loss,
 )
 from scripts.networks import PatchDiscriminator, ResnetGenerator, initialise_weights
@@ -249,3 +251,20 @@ def test_an_unknown_structure_loss_is_named() -> None:
         structure_loss(image, image, mask=make_full_mask(image), method="ssim")
     with pytest.raises(TypeError, match="edges"):
         structure_loss(image, image, mask=make_full_mask(image), method="ngf", edges=0.1)
+
+
+def test_inversion_exchanges_dark_and_bright_inside_the_brain_alone() -> None:
+    source = torch.tensor([[[[-1.0, 0.2], [-0.6, 0.9]]]])
+    mask = torch.tensor([[[[False, True], [True, True]]]])
+    inverted = torch.tensor([[[[-1.0, -0.2], [0.6, -0.9]]]])
+    assert inversion_loss(inverted, source, mask=mask).item() == 0
+    # a copy: differences 0, 0.4, 1.2 and 1.8, mean 0.85
+    assert inversion_loss(source, source, mask=mask).item() == pytest.approx(0.85)
+
+
+def test_paired_loss_counts_what_is_known() -> None:
+    real = torch.tensor([[[[0.0, 0.5], [1.0, -1.0]]], [[[0.0, 0.0], [0.0, 0.0]]]])
+    known = torch.tensor([[[[True, True], [False, True]]], [[[True, False], [False, False]]]])
+    synthetic = torch.zeros_like(real)
+    # (0 + 0.5 + 1) / 3 and 0 / 1, mean 0.25
+    assert paired_loss(synthetic, real, known=known).item() == pytest.approx(0.25)

@@ -27,6 +27,7 @@ class LossWeights:
         adversarial: of the discriminators' decisions; at 0 these are not trained either.
         contrast: of the contrastive comparison of patches; 0 does not compute it.
         paired: of the distance from registered real images; 0 does not compute it.
+        inversion: of the distance from the inverted source; 0 does not compute it.
     """
 
     cycle_t1w: float
@@ -36,6 +37,7 @@ class LossWeights:
     adversarial: float
     contrast: float
     paired: float
+    inversion: float
 
     def to_tensors(self, like: Tensor) -> dict[str, Tensor]:
         """Return the weights above 0 by name, as numbers on the device and of the type of `like`.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from scripts.intensity import BACKGROUND
 from scripts.padding import pad_repeating
 
 
@@ -50,6 +51,21 @@ def paired_loss(synthetic: Tensor, real: Tensor, *, known: Tensor) -> Tensor:
     """
     difference = (_widen(synthetic) - _widen(real)).abs()
     return _compute_masked_mean(difference, known.to(difference.dtype))
+
+
+def inversion_loss(synthetic: Tensor, source: Tensor, *, mask: Tensor) -> Tensor:
+    """Mean absolute difference from the source with dark and bright exchanged inside the brain.
+
+    White matter, grey matter and fluid are ordered one way in T1w and the other way in T2w. So
+    the inverted source is a coarse first guess, and one that the cycle leaves as it is, like a
+    copy: a training that has begun there need not leave the copy first.
+
+    Args:
+        synthetic: (batch, channel, height, width) in [-1, 1].
+        source: the same shape, in the other contrast.
+        mask: brain of the source, boolean, (batch, 1 or channel, height, width).
+    """
+    return (_widen(synthetic) - torch.where(mask, -_widen(source), BACKGROUND)).abs().mean()
 
 
 def structure_loss(

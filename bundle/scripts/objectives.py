@@ -13,6 +13,7 @@ from scripts.losses import (
     cycle_consistency_loss,
     discriminator_loss,
     identity_loss,
+    inversion_loss,
     paired_loss,
 )
 from scripts.patch_contrast import PatchContrast
@@ -60,13 +61,17 @@ def compute_generators(
     for name in ("t1w", "t2w"):
         losses |= _compute_plain_losses(name, images, real, discriminators, weights)
         losses |= _compute_paired_loss(name, images, real, masks, weights)
-        source = (images[f"real_{OTHER[name]}"], images[f"fake_{name}"])
+        source, fake, mask = (
+            images[f"real_{OTHER[name]}"],
+            images[f"fake_{name}"],
+            masks[OTHER[name]],
+        )
         if "structure" in weights:
-            losses[f"structure_loss_{name}"] = structure_loss(*source, mask=masks[OTHER[name]])
+            losses[f"structure_loss_{name}"] = structure_loss(source, fake, mask=mask)
         if "contrast" in weights and patch_contrast is not None:
-            losses[f"contrast_loss_{name}"] = patch_contrast(
-                generators, *source, masks[OTHER[name]], name
-            )
+            losses[f"contrast_loss_{name}"] = patch_contrast(generators, source, fake, mask, name)
+        if "inversion" in weights:
+            losses[f"inversion_loss_{name}"] = inversion_loss(fake, source, mask=mask)
     return images, losses | {"generator_loss": sum_losses(losses, weights)}
 
 
@@ -112,6 +117,7 @@ def sum_losses(losses: Losses, weights: Weights) -> Tensor:
             ("structure", f"structure_loss_{name}"),
             ("contrast", f"contrast_loss_{name}"),
             ("paired", f"paired_loss_{name}"),
+            ("inversion", f"inversion_loss_{name}"),
         ):
             if kind in weights:
                 total = total + weights[kind] * losses[loss]

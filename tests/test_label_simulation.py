@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, map_coordinates
@@ -38,6 +41,7 @@ from tests.label_map_fixture import draw_labels, write_label_map
 
 CSF, GREY, WHITE = 1, 2, 3
 COARSE_MM = (3.0, 3.0, 3.0)
+PROJECT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -282,3 +286,27 @@ def test_arguments_out_of_range_are_named(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         simulate(tmp_path, tmp_path / "out", **change)
+
+
+@pytest.mark.slow
+def test_the_command_makes_a_sound_dataset_of_pairs_with_their_truth(tmp_path: Path) -> None:
+    for number, scale in enumerate((0.95, 1.0, 1.05), start=1):
+        labels = draw_labels(scale=scale)
+        write_label_map(tmp_path / "maps" / f"seg_{number}.nii.gz", labels)
+    command = [sys.executable, "-m", "data_prep"]
+    out = str(tmp_path / "out")
+    made = [*command, "labels", str(tmp_path / "maps"), out, "--licence", "CC0", "--workers", "2"]
+    subprocess.run(made, check=True, cwd=PROJECT)
+    subjects = pd.read_csv(tmp_path / "out" / "subjects.tsv", sep="\t")
+    assert subjects["has_pair"].all()
+    assert set(subjects["split"]) == {"train", "validation", "test"}
+    shards = tmp_path / "out" / "shards" / "labels"
+    image, truth, mask = (
+        np.load(shards / f"sub-seg1_ses-01_T1w{kind}.npy") for kind in ("", "_dseg", "_mask")
+    )
+    assert truth.shape == image.shape
+    means = [image[(truth == tissue) & (mask > 0)].mean() for tissue in (CSF, GREY, WHITE)]
+    assert means == sorted(means)
+    description = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert "CC0" in json.dumps(description["sources"]["labels"])
+    subprocess.run([*command, "verify", out], check=True, cwd=PROJECT)

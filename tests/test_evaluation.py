@@ -50,7 +50,9 @@ def test_every_session_and_slice_has_a_row_beside_the_trivial_ones(
     evaluated: tuple[dict[str, Any], Path],
 ) -> None:
     table = pd.read_csv(evaluated[1] / "metrics.csv")
-    translations = {(row, name) for row in ("copy", "mean", "lookup") for name in ("t2w", "t1w")}
+    translations = {
+        (row, name) for row in ("copy", "inverted", "mean", "lookup") for name in ("t2w", "t1w")
+    }
     comparisons = ("t2w", "t1w", "t1w_cycle", "t2w_cycle")
     reals = {("real", "t2w"), ("real", "t1w")}
     models = {("out", name) for name in comparisons}
@@ -93,7 +95,7 @@ def test_the_summary_says_what_was_measured_on_what(
     assert mean["mean"] == pytest.approx(rows["psnr"].mean(), abs=1e-5)
     assert mean["low"] <= mean["mean"] <= mean["high"]
     others = {row["other"] for row in summary["differences"]}
-    assert others == {"copy", "mean", "lookup"}
+    assert others == {"copy", "inverted", "mean", "lookup"}
     assert all(row["p"] is None for row in summary["differences"])  # four subjects
     assert {row["figure"] for row in summary["unpaired"]} >= {"sliced_wasserstein", "cycle_ssim"}
 

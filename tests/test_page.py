@@ -201,7 +201,8 @@ def test_figures_that_disagree_are_pointed_out(page: str, tmp_path: Path) -> Non
 def test_without_training_pairs_the_look_up_table_is_said_to_be_missing(tmp_path: Path) -> None:
     verdict = write_verdicts(tmp_path, gains={"copy": 0.07, "mean": 0.2})[0]
     assert verdict.headline == "Better than copying the input and the mean."
-    assert verdict.missing[0].startswith("There is no comparison with the look-up table: it is")
+    words = "There is no comparison with the look-up table: it is"
+    assert any(line.startswith(words) for line in verdict.missing)
 
 
 def test_several_models_get_a_verdict_each_where_none_was_chosen(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 Content = Mapping[str, Any]
 
 DIRECTIONS = {"t2w": "T1w to T2w", "t1w": "T2w to T1w"}
-TRIVIAL = ("copy", "mean", "lookup")
+TRIVIAL = ("copy", "inverted", "mean", "lookup")
 
 
 @dataclass(frozen=True)

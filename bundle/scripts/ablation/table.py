@@ -24,7 +24,12 @@ STRUCTURE = (
     ("checkerboard", "checker", 2),
     ("hidden_code_drop", "hidden", 3),
 )
-TRIVIAL_WORDS = {"copy": "source copied", "mean": "mean", "lookup": "look-up table"}
+TRIVIAL_WORDS = {
+    "copy": "source copied",
+    "inverted": "source inverted",
+    "mean": "mean",
+    "lookup": "look-up table",
+}
 DASH = "-"
 
 

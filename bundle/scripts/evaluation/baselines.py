@@ -15,6 +15,11 @@ def copy_source(source: Tensor, mask: Tensor) -> Tensor:
     return source.where(mask, 0.0)
 
 
+def invert_source(source: Tensor, mask: Tensor) -> Tensor:
+    """Exchange dark and bright inside the mask, as T1w and T2w order their tissues."""
+    return (1 - source).where(mask, 0.0)
+
+
 def fit_target_mean(targets: Tensor, masks: Tensor) -> float:
     """Mean of training targets inside their masks."""
     _check_masks(targets, masks)

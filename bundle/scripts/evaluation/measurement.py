@@ -53,7 +53,7 @@ class Prediction:
     """An image of a session that is measured.
 
     Attributes:
-        model: label of a row: the model's, or "copy", "mean", "lookup" or "real".
+        model: label of a row: the model's, or "copy", "inverted", "mean", "lookup" or "real".
         kind: "model", "trivial" or "real".
         image: (slices, 1, height, width) in [0, 1].
     """

@@ -14,6 +14,7 @@ from scripts.evaluation.baselines import (
     copy_source,
     fit_lookup_table,
     fit_target_mean,
+    invert_source,
     mean_in_mask,
 )
 from scripts.evaluation.evaluator import to_unit_range
@@ -88,9 +89,13 @@ def _read(images: Sequence[SliceImage]) -> tuple[Tensor, Tensor]:
 
 
 def predict_trivially(fit: TrivialFit, source: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """Return "copy", "mean" and, where the fit has a table, "lookup", each shaped as the source."""
+    """Return "copy", "inverted", "mean" and, where the fit has a table, "lookup".
+
+    Each is shaped as the source.
+    """
     predictions = {
         "copy": copy_source(source, mask),
+        "inverted": invert_source(source, mask),
         "mean": mean_in_mask(mask, target_mean=fit.target_mean),
     }
     if fit.table is not None:

@@ -19,6 +19,7 @@ DIRECTIONS = ("t2w", "t1w")
 CONTRASTS = {"t2w": ("T1w", "T2w"), "t1w": ("T2w", "T1w")}
 ROW_NAMES = {
     "copy": "copy of the source",
+    "inverted": "inverted source",
     "mean": "mean in the mask",
     "lookup": "look-up table",
     "real": "real target",
@@ -26,6 +27,7 @@ ROW_NAMES = {
 # The part of a sentence that stands after "better than".
 TRIVIAL_PHRASES = {
     "copy": "copying the input",
+    "inverted": "inverting the input",
     "mean": "the mean",
     "lookup": "the look-up table",
 }

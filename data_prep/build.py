@@ -14,7 +14,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_prep.bids import Exclusion, ScanSession
-from data_prep.executor import Workers, run_for_each
+from data_prep.cluster import Workers
+from data_prep.executor import run_for_each
 from data_prep.job_array import JobShard, select_shard
 from data_prep.output_folder import check_output, claim_output, lock_output, remove_unfinished
 from data_prep.session_records import SessionTask, leave_out, list_images, name_session

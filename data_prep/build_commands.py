@@ -8,6 +8,7 @@ from typing import Any
 
 from data_prep.bids_inputs import BidsInputs, build_from_bids
 from data_prep.build import BuildOptions, Outcome, build_group
+from data_prep.cluster import Workers
 from data_prep.command_line import (
     COMPLETE,
     LEFT_OUT,
@@ -18,7 +19,6 @@ from data_prep.command_line import (
     split_pairs,
 )
 from data_prep.dataset_options import DatasetOptions
-from data_prep.executor import Workers
 from data_prep.job_array import parse_shard
 from data_prep.labels import simulate_labels
 from data_prep.output_folder import claim_output

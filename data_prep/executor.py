@@ -6,56 +6,17 @@ import platform
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import dask
-from distributed import CancelledError, Client, KilledWorker, LocalCluster, wait
-from distributed.system import MEMORY_LIMIT
+from distributed import CancelledError, Client, KilledWorker, wait
+
+from data_prep.cluster import Workers, connect
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# A session that needs more memory than a worker has must not wait for ever (pause), and what is
-# small must not go to the disk (target, spill): the worker is ended and started again.
-RULES = {
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.terminate": 0.95,
-    "distributed.scheduler.allowed-failures": 1,  # then once more alone
-}
-CONNECT_SECONDS = 20
 LOOK_SECONDS, PATIENCE_SECONDS = 10, 600  # how often to look for workers, how long to do without
-
-
-@dataclass(frozen=True)
-class Workers:
-    """Who does the work.
-
-    Attributes:
-        count: processes of this machine; 1 works in this process. Not used with a scheduler.
-        memory_gb: that each process may take before it is ended and its session is done again
-            elsewhere; 0 shares the machine's memory out.
-        scheduler: address of a running dask scheduler, `tcp://host:8786`, or its file: its workers
-            are used; "" for this machine.
-    """
-
-    count: int
-    memory_gb: float = 0.0
-    scheduler: str = ""
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"workers {self.count}. Expected 1 or more.")
-        if self.memory_gb < 0:
-            raise ValueError(f"memory_gb {self.memory_gb}. Expected 0 or more.")
-
-    def as_one(self) -> Workers:
-        """One process of this machine with the memory of all."""
-        return replace(self, count=1, memory_gb=self.memory_gb * self.count)
 
 
 @dataclass(frozen=True)
@@ -110,44 +71,6 @@ def run_for_each(
     if lost and not workers.scheduler:
         with connect(workers.as_one(), 1) as client:
             yield from _try_alone(client, work, lost, on_death)
-
-
-@contextmanager
-def connect(workers: Workers, items: int) -> Iterator[Client]:
-    """A client of a running scheduler, or of a cluster of this machine's that ends with it."""
-    if workers.scheduler:
-        try:
-            client = find_scheduler(workers.scheduler)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise ValueError(
-                f"no dask scheduler answers at {workers.scheduler!r} ({error}). Expected one that "
-                "runs, as tcp://host:8786: start it with `dask scheduler`."
-            ) from error
-        with client:
-            yield client
-        return
-    count = min(workers.count, items)
-    with (
-        dask.config.set(RULES),
-        LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",  # None would open port 8787, which may be taken
-            memory_limit=round(workers.memory_gb * 1e9) or MEMORY_LIMIT // count,
-            silence_logs=40,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
-
-
-def find_scheduler(place: str) -> Client:
-    """A client of a scheduler, given by its address or by the file that it has written."""
-    if place.endswith(".json"):
-        return Client(scheduler_file=str(Path(place).resolve(strict=True)), timeout=CONNECT_SECONDS)
-    return Client(place, timeout=CONNECT_SECONDS)
 
 
 def check_workers(client: Client, check: Callable[[], str]) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data_prep.executor import Workers, run_for_each
+from data_prep.cluster import Workers
+from data_prep.executor import run_for_each
 from data_prep.label_maps import list_label_maps, load_head
 from data_prep.label_protocols import describe_protocol
 from data_prep.label_simulation import LabelScan, simulate_session

@@ -13,8 +13,8 @@ import SimpleITK as sitk
 from data_prep.bids_derivative import describe_derivative
 from data_prep.bids_inputs import BidsInputs, build_from_bids
 from data_prep.build import BuildOptions
+from data_prep.cluster import Workers
 from data_prep.dataset_options import DatasetOptions
-from data_prep.executor import Workers
 from data_prep.stages import DEFAULT_BUNDLE
 from data_prep.verify import verify_dataset
 from tests.slice_dataset_files import read_files

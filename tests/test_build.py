@@ -20,9 +20,9 @@ from data_prep import subject as subject_stage
 from data_prep.__main__ import main
 from data_prep.bids_inputs import BidsInputs, build_from_bids
 from data_prep.build import BuildOptions
+from data_prep.cluster import Workers
 from data_prep.command_line import COMPLETE, FAILED, LEFT_OUT, split_list
 from data_prep.dataset_options import DatasetOptions
-from data_prep.executor import Workers
 from data_prep.stages import DEFAULT_BUNDLE
 from data_prep.verify import verify_dataset
 from tests.small_heads import make_head, save_dataset, save_head

@@ -14,9 +14,9 @@ from data_prep import build as build_step
 from data_prep import subject
 from data_prep.bids_inputs import BidsInputs, build_from_bids
 from data_prep.build import BuildOptions, Outcome, build_group
+from data_prep.cluster import Workers
 from data_prep.command_line import name_folders
 from data_prep.dataset_options import DatasetOptions
-from data_prep.executor import Workers
 from data_prep.job_array import parse_shard
 from data_prep.output_folder import check_output
 from data_prep.subject import describe_error

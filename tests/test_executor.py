@@ -19,12 +19,15 @@ from typing import Any
 import pytest
 import torch
 from distributed import LocalCluster
+from distributed.utils import LoopRunner
 
 from data_prep import executor, subject, threads
 from data_prep.bids_inputs import BidsInputs, build_from_bids
 from data_prep.build import BuildOptions
+from data_prep.cluster import Workers
 from data_prep.dataset_options import DatasetOptions
-from data_prep.executor import Workers, run_for_each
+from data_prep.event_loop import running_loop
+from data_prep.executor import run_for_each
 from data_prep.stages import DEFAULT_BUNDLE
 from data_prep.worker_check import describe_problem, describe_software
 from tests.slice_dataset_files import read_files
@@ -117,7 +120,7 @@ def test_impossible_settings_are_refused(settings, message):
 
 @pytest.mark.parametrize("place", ["tcp://127.0.0.1:9", "nonsense", "absent.json"])
 def test_a_scheduler_that_is_not_there_is_named(place, monkeypatch):
-    monkeypatch.setattr("data_prep.executor.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("data_prep.cluster.CONNECT_SECONDS", 1)
     with pytest.raises(ValueError, match=f"no dask scheduler answers at '{place}'"):
         run(die_always, [1], Workers(1, scheduler=place))
 
@@ -132,11 +135,13 @@ def test_a_scheduler_that_is_not_there_is_named(place, monkeypatch):
 )
 def test_a_cluster_that_cannot_be_used_says_why(workers, threads, check, message):
     with (
+        running_loop() as loop,
         LocalCluster(
             n_workers=workers,
             threads_per_worker=threads,
             processes=False,
             dashboard_address="127.0.0.1:0",
+            loop=loop,
         ) as cluster,
         pytest.raises(ValueError, match=message),
     ):
@@ -149,14 +154,46 @@ def note_folder(folder: Path) -> str:
 
 
 def test_a_worker_that_becomes_unfit_later_does_no_more(tmp_path):
-    cluster = LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
-    )
     late = tmp_path / "late"
-    with cluster, pytest.raises(ValueError, match="cannot be used: it joined late"):
+    with (
+        running_loop() as loop,
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            processes=False,
+            dashboard_address="127.0.0.1:0",
+            loop=loop,
+        ) as cluster,
+        pytest.raises(ValueError, match="cannot be used: it joined late"),
+    ):
         workers = Workers(1, scheduler=cluster.scheduler_address)
         run(Path.mkdir, [late, tmp_path / "other"], workers, partial(note_folder, late))
     assert not (tmp_path / "other").exists()
+
+
+def test_a_thread_that_begins_late_is_waited_for(monkeypatch):
+    """dask gives up with an AssertionError after ten seconds."""
+    start, calls = LoopRunner.start, []
+
+    def start_late(runner: LoopRunner) -> None:
+        calls.append(runner)
+        if len(calls) == 1:
+            raise AssertionError
+        start(runner)
+
+    monkeypatch.setattr(LoopRunner, "start", start_late)
+    with running_loop() as loop:
+        assert loop.asyncio_loop.is_running()
+    assert len(calls) == 2
+
+
+def test_a_machine_on_which_no_thread_begins_is_said_to_be_overloaded(monkeypatch):
+    def fail(_: LoopRunner) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(LoopRunner, "start", fail)
+    with pytest.raises(OSError, match="this machine is overloaded"), running_loop():
+        pass
 
 
 def wait_long(begun: Path) -> None:
@@ -173,8 +210,12 @@ def test_without_any_worker_left_it_does_not_wait_for_ever(monkeypatch, tmp_path
     """As when a cluster's time is over."""
     monkeypatch.setattr(executor, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(executor, "PATIENCE_SECONDS", 0.3)
-    cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
-    with cluster:
+    with (
+        running_loop() as loop,
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", loop=loop
+        ) as cluster,
+    ):
         ender = threading.Thread(target=end_workers, args=(cluster, tmp_path / "begun"))
         ender.start()
         with pytest.raises(ValueError, match="no worker is left"):

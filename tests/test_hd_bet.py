@@ -21,8 +21,9 @@ from scripts.resolved_method import resolve_method
 
 from data_prep.bids_inputs import BidsInputs, build_from_bids
 from data_prep.build import BuildOptions
+from data_prep.cluster import Workers
 from data_prep.dataset_options import DatasetOptions
-from data_prep.executor import Workers, run_for_each
+from data_prep.executor import run_for_each
 from data_prep.stages import DEFAULT_BUNDLE
 from tests import hdbet_fixture as tiny
 from tests.small_heads import save_dataset

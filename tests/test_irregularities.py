@@ -19,8 +19,8 @@ from scipy.ndimage import zoom
 from data_prep.bids import index_dataset, index_listing
 from data_prep.bids_inputs import BidsInputs, build_from_bids
 from data_prep.build import BuildOptions
+from data_prep.cluster import Workers
 from data_prep.dataset_options import DatasetOptions
-from data_prep.executor import Workers
 from data_prep.sources import KNOWN_SOURCES
 from tests.openneuro_server import read_images, read_tree
 from tests.small_heads import make_head, make_quick_bundle, save_dataset

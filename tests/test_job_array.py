@@ -10,8 +10,8 @@ from filelock import FileLock
 
 from data_prep.bids_inputs import BidsInputs, build_from_bids
 from data_prep.build import BuildOptions, Outcome, build_group
+from data_prep.cluster import Workers
 from data_prep.dataset_options import DatasetOptions
-from data_prep.executor import Workers
 from data_prep.job_array import JobShard, parse_shard, select_shard
 from data_prep.output_folder import lock_output
 from tests.slice_dataset_files import read_files

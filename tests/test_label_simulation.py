@@ -16,7 +16,7 @@ from scipy.ndimage import binary_erosion, map_coordinates
 
 from data_prep import acquisition, label_simulation
 from data_prep.bids import index_dataset
-from data_prep.executor import Workers
+from data_prep.cluster import Workers
 from data_prep.label_maps import LabelledHead, load_head
 from data_prep.label_protocols import (
     MPRAGE_RANGES,

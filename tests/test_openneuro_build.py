@@ -21,9 +21,9 @@ import pytest
 from data_prep import openneuro_build
 from data_prep.bids import index_listing
 from data_prep.build import BuildOptions, Outcome
+from data_prep.cluster import Workers
 from data_prep.dataset_options import DatasetOptions
 from data_prep.download_rounds import Patience
-from data_prep.executor import Workers
 from data_prep.openneuro_answers import UnreachableError
 from data_prep.openneuro_build import FetchRules, build_from_openneuro
 from data_prep.openneuro_estimate import estimate_build, format_estimates

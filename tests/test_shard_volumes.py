@@ -11,8 +11,8 @@ from scripts.shard_volumes import load_shard, load_shard_mask, place_slices
 
 from data_prep.bids_inputs import BidsInputs, build_from_bids
 from data_prep.build import BuildOptions
+from data_prep.cluster import Workers
 from data_prep.dataset_options import DatasetOptions
-from data_prep.executor import Workers
 from data_prep.stages import DEFAULT_BUNDLE
 from tests.inference_config import parse_inference
 from tests.inference_runs import run, save_model

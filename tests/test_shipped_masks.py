@@ -13,8 +13,8 @@ import pytest
 from data_prep.bids import ScanSession
 from data_prep.bids_inputs import BidsInputs, build_from_bids
 from data_prep.build import BuildOptions
+from data_prep.cluster import Workers
 from data_prep.dataset_options import DatasetOptions
-from data_prep.executor import Workers
 from data_prep.shipped_masks import find_shipped_mask, list_shipped_masks
 from data_prep.stages import DEFAULT_BUNDLE
 from tests.small_heads import save_dataset

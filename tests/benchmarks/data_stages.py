@@ -17,9 +17,9 @@ import torch
 
 from data_prep.bids_inputs import BidsInputs, build_from_bids
 from data_prep.build import BuildOptions
+from data_prep.cluster import Workers
 from data_prep.contrasts import as_nifti, like
 from data_prep.dataset_options import DatasetOptions
-from data_prep.executor import Workers
 from data_prep.phantom import build_phantom
 from data_prep.registration import register_rigid, resample_to
 from data_prep.slices import stack_slices

@@ -20,8 +20,8 @@ from scripts.slice_tables import SliceImage, list_images, read_slices
 
 from data_prep.bids_inputs import BidsInputs, build_from_bids
 from data_prep.build import BuildOptions
+from data_prep.cluster import Workers
 from data_prep.dataset_options import DatasetOptions
-from data_prep.executor import Workers
 from data_prep.phantom import build_phantom
 from data_prep.stages import DEFAULT_BUNDLE
 

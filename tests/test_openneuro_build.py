@@ -272,6 +272,7 @@ def test_subjects_are_named_by_label_or_by_id(server, tmp_path):
         build(tmp_path, "ds002330", subjects=["sub-9999"])
 
 
+@pytest.mark.slow
 def test_sites_stay_on_one_side(server, tmp_path):
     """Three datasets of one site, two others: three groups give three parts."""
     build(tmp_path / "out", by_site=True)
@@ -348,6 +349,7 @@ def test_a_dataset_that_cannot_be_reached_does_not_keep_the_others(
     assert read_built(out) == read_built(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_scan_of_others_in_the_way_costs_its_dataset_only(server, undisturbed, tmp_path):
     out = tmp_path / "out"
     (scan,) = undisturbed.glob("raw/ds002330/*/sub-*/anat/*T1w.nii.gz")

@@ -118,6 +118,18 @@ def test_first_seeds_come_first_on_every_dataset(tmp_path: Path) -> None:
     assert trainings[-1].overlay["seed"] == 1
 
 
+def test_the_test_part_is_evaluated_beside_validation_and_not_taken_for_done(
+    tmp_path: Path,
+) -> None:
+    plan = load(tmp_path)
+    chosen, tested = (
+        plan.list_trainings([Path("a")], tmp_path, split=split)[0]
+        for split in ("validation", "test")
+    )
+    assert chosen.folder == tested.folder
+    assert chosen.evaluation != tested.evaluation
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import time
 
 import pytest
-from scripts.command_line import check_flags, run_command
+from scripts.command_line import check_flags, run_command, run_long_command
 
 from data_prep import __main__ as data_prep_program
 
@@ -42,6 +45,22 @@ def test_a_stop_by_hand_is_one_line_and_has_its_own_exit_code(monkeypatch, capsy
     monkeypatch.setattr(data_prep_program, "write_report", stop)
     assert data_prep_program.main() == 130
     assert capsys.readouterr().err == "stopped; the same command goes on where it was\n"
+
+
+def test_what_takes_long_is_stopped_by_sigterm_with_one_line(monkeypatch, caplog):
+    def wait() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    monkeypatch.setattr(sys, "argv", ["long", "wait"])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            run_long_command({"wait": wait}, name="long")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 130
+    assert caplog.messages == ["Stopped. The same command goes on."]
 
 
 def test_a_fault_of_the_program_is_not_hidden(monkeypatch):

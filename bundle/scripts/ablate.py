@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
-import sys
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from fire.decorators import SetParseFn
@@ -19,7 +16,7 @@ from scripts.ablation.comparison import compare_rows
 from scripts.ablation.goals import judge_goals
 from scripts.ablation.plan import Plan, load_plan
 from scripts.ablation.table import format_tables
-from scripts.command_line import run_command
+from scripts.command_line import run_long_command
 from scripts.config_options import check_device
 from scripts.report.comparison_page import format_csv, render_page
 from scripts.tuning.full_trainings import FullTraining, TrainingPlace, train_all
@@ -28,7 +25,6 @@ from scripts.whole_files import write_text
 
 BUNDLE = Path(__file__).resolve().parents[1]
 CONFIGS = BUNDLE / "configs"
-STOPPED = 130  # exit code, as of Ctrl-C
 SPLITS = (CHOSEN_ON, "test", "external")
 
 logger = logging.getLogger(__name__)
@@ -63,12 +59,7 @@ def run(
     chosen, trainings = _read(plan, dataset_dirs, output_dir, rows, split)
     place = TrainingPlace(BUNDLE, device, chosen.evaluated)
     logger.info("%d trainings of %d rows", len(trainings), len(chosen.rows))
-    try:
-        failed = train_all(trainings, place)
-    except KeyboardInterrupt:
-        logger.warning("Stopped. The same command goes on.")
-        sys.exit(STOPPED)
-    if failed:
+    if failed := train_all(trainings, place):
         logger.error("trainings failed of %s; run again to try again", ", ".join(sorted(failed)))
     return write_results(chosen, trainings, Path(output_dir))
 
@@ -121,15 +112,9 @@ def write_results(plan: Plan, trainings: list[FullTraining], folder: Path) -> st
     return f"{text}\nWritten: {folder / 'ablation.md'}, .csv, .json and .html"
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """Ablate."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    signal.signal(signal.SIGTERM, _interrupt)  # as schedulers end a job
-    run_command({"run": run, "report": report}, name="python -m scripts.ablate")
+    run_long_command({"run": run, "report": report}, name="python -m scripts.ablate")
 
 
 if __name__ == "__main__":

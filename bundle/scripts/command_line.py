@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from types import FrameType
 
 import fire
 
@@ -12,6 +15,9 @@ from scripts.config_options import format_names
 from scripts.errors import EXPECTED, find_cause
 
 Command = Callable[..., object]
+STOPPED = 130  # exit code, as of Ctrl-C
+
+logger = logging.getLogger(__name__)
 
 
 def run_command(command: Command | Mapping[str, Command], *, name: str) -> None:
@@ -31,6 +37,24 @@ def run_command(command: Command | Mapping[str, Command], *, name: str) -> None:
         if not isinstance(cause, EXPECTED):
             raise
         sys.exit(f"error: {cause}")
+
+
+def run_long_command(commands: Mapping[str, Command], *, name: str) -> None:
+    """The same for what takes long and goes on when it is run again: it logs, and can be stopped.
+
+    Ctrl-C and SIGTERM, by which schedulers end a job, raise KeyboardInterrupt in the command.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        run_command(commands, name=name)
+    except KeyboardInterrupt:
+        logger.warning("Stopped. The same command goes on.")
+        sys.exit(STOPPED)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def check_flags(command: Command | Mapping[str, Command], arguments: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,11 @@ def load_config(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: there is no such config file.")
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+def without_description(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of an overlay that something depends on."""
+    return {name: value for name, value in config.items() if name != "_desc_"}
 
 
 def resolve_references(config: dict[str, Any], section: str) -> Any:

@@ -6,11 +6,7 @@ started again at will.
 
 from __future__ import annotations
 
-import logging
-import signal
-import sys
 from pathlib import Path
-from types import FrameType
 
 from fire.decorators import SetParseFn
 from monai.bundle import ConfigParser
@@ -18,8 +14,9 @@ from optuna import logging as optuna_logging
 from optuna.study import Study
 from sqlalchemy.engine import URL
 
-from scripts.command_line import run_command
+from scripts.command_line import run_long_command
 from scripts.config_options import check_device, is_on
+from scripts.config_references import without_description
 from scripts.tuning.candidates import announce_trainings, check_confirmable, leave_out
 from scripts.tuning.confirmation import (
     DEFAULT,
@@ -53,9 +50,6 @@ from scripts.tuning.worker import work
 
 BUNDLE = Path(__file__).resolve().parents[1]
 CONFIGS = BUNDLE / "configs"
-STOPPED = 130  # exit code, as of Ctrl-C
-
-logger = logging.getLogger(__name__)
 
 
 @SetParseFn(str, "study", "dataset_dir", "space", "storage", "output_dir", "device")
@@ -114,9 +108,8 @@ def run(
             end = timeout or None
             work(begun, opened, url, settings, trials=n_trials, timeout_s=end, seed=seed)
         except KeyboardInterrupt:
-            logger.warning("Stopped. A trial that was not done will be run again.")
             report_results(begun, found, folder, threshold)
-            sys.exit(STOPPED)
+            raise
         return report_results(begun, found, folder, threshold)
 
 
@@ -184,17 +177,13 @@ def confirm(
     given = read_overrides(overrides)
     parser = ConfigParser(read_training_config(CONFIGS, ()))
     for place, names in (("--overrides", given), *chosen.items()):
-        check_names([name for name in names if name != "_desc_"], parser, place)
+        check_names(without_description(names), parser, place)
     confirmation = Confirmation(
         chosen, read_seeds(seeds), folder / "confirmation", Path(dataset_dir), given
     )
     announce_trainings(confirmation)
-    try:
-        failed = train_all(confirmation.list_trainings(), TrainingPlace(BUNDLE, device, EVALUATED))
-        confirmation = leave_out(confirmation, failed)
-    except KeyboardInterrupt:
-        logger.warning("Stopped. The same command goes on.")
-        sys.exit(STOPPED)
+    failed = train_all(confirmation.list_trainings(), TrainingPlace(BUNDLE, device, EVALUATED))
+    confirmation = leave_out(confirmation, failed)
     comparison, figure = find_decisive(space.objectives[0])
     content = compare_recipes(confirmation, seed=0)
     return write_confirmation(content, confirmation, comparison=comparison, figure=figure)
@@ -220,21 +209,12 @@ def report_results(study: Study, space: SearchSpace, folder: Path, threshold: fl
     return f"Written: {folder}: trials.csv and the recipes; {page}"
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """Tune."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     optuna_logging.set_verbosity(optuna_logging.ERROR)  # what matters of it is said here
-    signal.signal(signal.SIGTERM, _interrupt)  # as schedulers end a job
-    commands = {"run": run, "report": report, "confirm": confirm}
-    try:
-        run_command(commands, name="python -m scripts.tune")
-    except KeyboardInterrupt:
-        logger.warning("Stopped before anything was begun.")
-        sys.exit(STOPPED)
+    run_long_command(
+        {"run": run, "report": report, "confirm": confirm}, name="python -m scripts.tune"
+    )
 
 
 if __name__ == "__main__":

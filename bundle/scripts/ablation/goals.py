@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -142,22 +143,18 @@ def _judge_structure(content: Content, settings: GoalSettings, comparison: str) 
     slices = find_mean(content, recipe, comparison, "slice_ratio")
     hidden = find_mean(content, recipe, source, "hidden_code_drop")
     board = find_mean(content, recipe, comparison, "checkerboard")
+    least, most_hidden, most = settings.dice_ratio, settings.hidden_code_drop, settings.checkerboard
     return [
-        _judge(f"{way}: Dice ratio from {settings.dice_ratio:g}", ratio, settings.dice_ratio, None),
-        _judge(f"{way}: neighbouring-slice ratio {low:g} to {high:g}", slices, low, high),
-        _judge(
-            f"{way}: hidden-code drop up to {settings.hidden_code_drop:g}",
-            *(hidden, None, settings.hidden_code_drop),
-        ),
-        _judge(
-            f"{way}: checkerboard up to {settings.checkerboard:g}",
-            *(board, None, settings.checkerboard),
-        ),
+        _judge(f"{way}: Dice ratio from {least:g}", ratio, low=least),
+        _judge(f"{way}: neighbouring-slice ratio {low:g} to {high:g}", slices, low=low, high=high),
+        _judge(f"{way}: hidden-code drop up to {most_hidden:g}", hidden, high=most_hidden),
+        _judge(f"{way}: checkerboard up to {most:g}", board, high=most),
     ]
 
 
-def _judge(words: str, found: float | None, low: float | None, high: float | None) -> Goal:
+def _judge(
+    words: str, found: float | None, *, low: float = -math.inf, high: float = math.inf
+) -> Goal:
     if found is None:
         return Goal(words, "", None)
-    is_met = (low is None or found >= low) and (high is None or found <= high)
-    return Goal(words, f"{found:.3f}", is_met)
+    return Goal(words, f"{found:.3f}", low <= found <= high)

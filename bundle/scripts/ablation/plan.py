@@ -11,7 +11,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from scripts.ablation.goals import GoalSettings
-from scripts.config_references import load_config
+from scripts.config_references import load_config, without_description
 from scripts.tuning.full_trainings import FullTraining
 from scripts.tuning.search_space import check_names, read_training_config
 
@@ -120,7 +120,7 @@ def load_plan(path: Path, configs: Path) -> Plan:
         _check_row(entry, rows, place)
         overlaid, changed = layers.get(entry.get("from", ""), ({}, {}))
         for overlay in entry.get("overlays", []):
-            overlaid = overlaid | _without_description(load_config(configs / overlay))
+            overlaid = overlaid | without_description(load_config(configs / overlay))
         changed = changed | entry.get("change", {})
         check_names([*overlaid, *changed], parser, place)
         layers[name] = (overlaid, changed)
@@ -169,7 +169,3 @@ def _check_row(entry: Any, before: Mapping[str, Row], place: str) -> None:
     seeds = entry.get("seeds", 1)
     if not isinstance(seeds, int) or seeds < 1:
         raise ValueError(f"{place}: seeds is {seeds!r}. Expected a number from 1.")
-
-
-def _without_description(overlay: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in overlay.items() if name != "_desc_"}

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from scripts.config_references import without_description
 from scripts.evaluation.evaluation_folders import load_evaluations
 from scripts.evaluation.figure_tables import without_nan
 from scripts.evaluation.side_by_side import FORMAT_VERSION
@@ -60,11 +61,6 @@ class Confirmation:
             for seed in self.seeds
             for name, recipe in self.recipes.items()
         ]
-
-
-def without_description(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What of an overlay a training depends on."""
-    return {name: value for name, value in recipe.items() if name != "_desc_"}
 
 
 def compare_recipes(confirmation: Confirmation, *, seed: int) -> dict[str, Any]:

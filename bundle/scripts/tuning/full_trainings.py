@@ -46,8 +46,10 @@ class FullTraining:
 
     @property
     def evaluation(self) -> Path:
-        """Folder of its figures."""
-        return self.folder / EVALUATION
+        """Folder of its figures, of which each part has its own."""
+        return self.folder / (
+            EVALUATION if self.split == CHOSEN_ON else f"{EVALUATION}_{self.split}"
+        )
 
     def __str__(self) -> str:
         return f"{self.recipe}, seed {self.seed}"
@@ -145,7 +147,11 @@ def _train(training: FullTraining, place: TrainingPlace) -> None:
 
 def _evaluate(training: FullTraining, place: TrainingPlace) -> None:
     files = _name_files(training, place, "evaluate.json")
-    options = {**_name_places(training, place, training.split), **place.evaluated}
+    options = {
+        **_name_places(training, place, training.split),
+        "evaluation_dir": str(training.evaluation),
+        **place.evaluated,
+    }
     with running_trial(
         files, options, bundle=place.bundle, run_id="evaluate", judged=False
     ) as running:

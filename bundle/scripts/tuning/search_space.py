@@ -17,7 +17,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from scripts.config_options import format_names
-from scripts.config_references import load_config
+from scripts.config_references import load_config, without_description
 from scripts.errors import find_cause
 from scripts.tuning.objectives import Objective, parse_objectives
 from scripts.tuning.parameters import Parameter, parse_parameters
@@ -66,7 +66,7 @@ class SearchSpace:
         recipe: dict[str, Any] = {}
         for name in self.overlays:
             recipe |= load_config(configs / name)
-        return {key: value for key, value in (recipe | dict(self.fixed)).items() if key != "_desc_"}
+        return without_description(recipe | dict(self.fixed))
 
     def find(self, name: str) -> Parameter:
         """The parameter of a name."""
@@ -97,7 +97,7 @@ def load_search_space(path: Path, configs: Path) -> tuple[SearchSpace, str]:
         raise ValueError(f"{path}: is no JSON ({error}).") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}. Expected an object.")
-    compared = json.dumps({k: v for k, v in content.items() if k != "_desc_"})
+    compared = json.dumps(without_description(content))
     return parse_search_space(compared, configs, place=str(path)), compared
 
 

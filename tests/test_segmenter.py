@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from scripts.datasets import read_image, read_labels
+from scripts.evaluation.hidden_codes import HiddenCodeTest
+from scripts.evaluation.measurement import CONTRASTS, FigureSettings, measure_session
 from scripts.evaluation.segmenter import SegmenterTraining, measure_dice, train_segmenters
+from scripts.evaluation.session_volume import SessionVolume
 from scripts.slice_tables import SlicePair, load_pairs
 from torch import Tensor, nn
 
@@ -92,3 +95,36 @@ def test_nothing_is_trained_where_nothing_is_known(tmp_path: Path) -> None:
     folder = write_slice_dataset(tmp_path)
     pairs = list_pairs(folder, "test")
     assert train_segmenters(str(folder), TRAINING, evaluated=pairs, device="cpu") == {}
+
+
+def test_every_so_many_slices_of_a_volume_are_segmented() -> None:
+    answers, random = Answers(), torch.Generator().manual_seed(0)
+    truth, found = (torch.randint(1, 4, (4, 1, 96, 96), generator=random) for _ in range(2))
+    image, mask = found / 10, truth > 0
+    expected = {
+        step: measure_dice(answers, image[::step], truth[::step], mask[::step]) for step in (1, 2)
+    }
+    assert expected[1] != expected[2]
+    for step, dice in expected.items():
+        assert measure_dice_of_session(make_volume(image, truth), answers, step) == dice
+
+
+def make_volume(image: Tensor, truth: Tensor) -> SessionVolume:
+    names = [f"{kind}_{name}" for kind in ("real", "fake", "reconstructed") for name in CONTRASTS]
+    names += [f"noisy_reconstructed_{name}" for name in CONTRASTS]
+    return SessionVolume(
+        dataset="blobs", subject_id="blobs_sub-01", session="", slice_indices=(0, 1, 2, 3),
+        images=dict.fromkeys(names, image), mask=truth > 0, labels=truth, shard=Path("none"),
+    )  # fmt: skip
+
+
+def measure_dice_of_session(volume: SessionVolume, segmenter: nn.Module, step: int) -> float:
+    settings = FigureSettings(
+        batch_size=4, edge=0.1, stride=4, dice_slice_step=step, seed=0,
+        hidden_codes=HiddenCodeTest(sigma=0.01, slice_step=1, seed=0),
+    )  # fmt: skip
+    rows, _ = measure_session(
+        volume, label="model", fits={}, segmenters={"t2w": segmenter}, settings=settings
+    )
+    (dice,) = [row["dice"] for row in rows if "dice" in row]
+    return float(dice)

@@ -28,6 +28,7 @@ OWN_CONFIGS = (
     "recipes/optimized",
     "recipes/paired",
     "recipes/few_pairs",
+    "recipes/large",
 )
 SHARED_WITH_INFERENCE = ("slices", "slice_distance_mm", "features", "blocks", "upsampling")
 

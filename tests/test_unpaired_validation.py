@@ -130,6 +130,7 @@ def test_figures_are_those_of_an_evaluation(unpaired_dir: Path) -> None:
             edge=0.1,
             stride=4,
             hidden_codes=HiddenCodeTest(sigma=0.01, slice_step=1, seed=0),
+            dice_slice_step=1,
             seed=0,
         ),
         settings=evaluator.unpaired.settings,  # type: ignore[attr-defined]

@@ -27,12 +27,13 @@ from tests.slice_dataset_fixture import SIZE, write_slice_dataset
 
 Step = Callable[[], Any]
 ROUNDS, WARM_UP = 7, 2
-EQUAL_LOSSES = {"lambda_identity": 0.1, "lambda_structure": 0.0}
+LARGE = {"features": 64, "discriminator_features": 64}  # the earlier system's size
+EQUAL_LOSSES = {"lambda_identity": 0.1, "lambda_structure": 0.0, "lambda_inversion": 0.0}
 
 
 def make_trainer(folder: Path, **options: Any) -> Any:
     torch.backends.cudnn.benchmark = True
-    return build_trainer(folder, **({"slices_on": "disk", "progress": False} | options))
+    return build_trainer(folder, **({"slices_on": "disk", "progress": False} | LARGE | options))
 
 
 def read_batch(trainer: Any, size: int = SIZE) -> dict[str, Any]:

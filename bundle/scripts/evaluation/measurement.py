@@ -38,6 +38,7 @@ class FigureSettings:
         edge: gradient below which an edge counts little, see `gradient_agreement`.
         stride: of the decoder, in pixels, see `checkerboard_ratio`.
         hidden_codes: the test for them.
+        dice_slice_step: every so many slices of a volume are segmented.
         seed: of everything random.
     """
 
@@ -45,6 +46,7 @@ class FigureSettings:
     edge: float
     stride: int
     hidden_codes: HiddenCodeTest
+    dice_slice_step: int
     seed: int
 
 
@@ -112,7 +114,9 @@ def measure_session(
                 figures["ms_ssim"] = ms_ssim(each.image, volume.images[target])
             if comparison in DIRECTIONS:
                 figures |= measure_structure(volume, each.image, comparison, classes, settings)
-                figures |= _measure_dice(volume, each.image, segmenters.get(comparison))
+                figures |= _measure_dice(
+                    volume, each.image, segmenters.get(comparison), settings.dice_slice_step
+                )
             else:
                 figures["hidden_code_drop"] = measure_hidden_code_drop(
                     volume, comparison, step=settings.hidden_codes.slice_step
@@ -190,11 +194,12 @@ def measure_structure(
 
 
 def _measure_dice(
-    volume: SessionVolume, image: Tensor, segmenter: nn.Module | None
+    volume: SessionVolume, image: Tensor, segmenter: nn.Module | None, step: int
 ) -> dict[str, float]:
     if segmenter is None or volume.labels is None:
         return {}
-    return {"dice": measure_dice(segmenter, image, volume.labels, volume.mask)}
+    parts = (each[::step] for each in (image, volume.labels, volume.mask))
+    return {"dice": measure_dice(segmenter, *parts)}
 
 
 def measure_hidden_code_drop(volume: SessionVolume, comparison: str, *, step: int) -> float:

@@ -13,8 +13,11 @@ import monai.bundle
 import pytest
 import torch
 import yaml
+from monai.bundle import ConfigParser
+from scripts.networks import PatchDiscriminator
 from scripts.package import NAME, check_version, main, package
 from scripts.package_archive import format_large_files
+from scripts.shipped_models import DISCRIMINATOR_FILES, load_discriminators
 
 from tests.inference_config import BUNDLE
 from tests.packaged_bundle import SIZES, run_inference, save_models, save_package
@@ -130,6 +133,52 @@ def test_monai_downloads_the_archive(packaged, tmp_path):
     archive = packaged.parent / f"{NAME}_v{VERSION}.zip"
     monai.bundle.download(NAME, bundle_dir=tmp_path, url=archive.as_uri(), progress=False)
     assert list_names(tmp_path / NAME) == list_names(packaged)
+
+
+@pytest.mark.parametrize("place", ["trained/discriminators", "discriminators"])
+def test_discriminators_come_along_for_those_who_fine_tune(tmp_path, place):
+    models = save_models(tmp_path / ("trained" if place.startswith("trained") else "models"))
+    judges = save_discriminators(tmp_path / place, features=6)
+    package(str(tmp_path), models_dir=str(models), discriminator_features=6, **SIZES)
+    bundle = tmp_path / NAME
+    for path in judges.iterdir():
+        assert (bundle / "discriminators" / path.name).read_bytes() == path.read_bytes()
+    config = ConfigParser(json.loads((bundle / "configs" / "train.json").read_text()))
+    networks = {
+        "t1w": config.get_parsed_content("discriminator_def"),
+        "t2w": config.get_parsed_content("discriminator_def_t2w"),
+    }
+    load_discriminators(str(bundle / "discriminators"), networks)
+    with zipfile.ZipFile(tmp_path / f"{NAME}_v{VERSION}.zip") as archive:
+        assert f"{NAME}/discriminators/discriminator_t2w.pt" in archive.namelist()
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("other size", "Of discriminators that is --discriminator_features.*move .* away"),
+        ("one", "discriminator_t2w.pt: missing"),
+    ],
+)
+def test_discriminators_that_do_not_fit_are_not_packaged(tmp_path, case, message):
+    models = save_models(tmp_path / "trained")
+    judges = save_discriminators(models / "discriminators", features=6)
+    if case == "one":
+        (judges / "discriminator_t2w.pt").unlink()
+    features = 4 if case == "other size" else 6
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        package(str(tmp_path), models_dir=str(models), discriminator_features=features, **SIZES)
+    assert not (tmp_path / NAME).exists()
+
+
+def save_discriminators(folder: Path, *, features: int) -> Path:
+    folder.mkdir(parents=True)
+    for name in DISCRIMINATOR_FILES.values():
+        judge = PatchDiscriminator(
+            in_channels=1, features=features, downsamplings=3, normalization="instance"
+        )
+        torch.save(judge.state_dict(), folder / name)
+    return folder
 
 
 def test_what_is_there_is_replaced_only_on_request(tmp_path):

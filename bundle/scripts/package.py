@@ -15,6 +15,7 @@ from scripts.config_options import is_on
 from scripts.config_references import load_config
 from scripts.directions import MODEL_FILES
 from scripts.package_archive import format_large_files, write_archive
+from scripts.packaged_discriminators import copy_discriminators, find_discriminators
 from scripts.trained_generator import adapt_metadata, load_generator
 from scripts.whole_files import check_absent, write_whole
 
@@ -35,12 +36,13 @@ def package(
     blocks: int | None = None,
     upsampling: str | None = None,
     slices: int | None = None,
+    discriminator_features: int | None = None,
     overwrite: bool | str = False,
 ) -> str:
     """Write the bundle with its models as a folder and as a zip archive for the MONAI Model Zoo.
 
     Sizes that are given here become the defaults of the packaged inference.json and train.json, so
-    that what is packaged runs as it is.
+    that what is packaged runs as it is. The discriminators that a training left come along.
 
     Args:
         output: folder to write to; the bundle's folder and <name>_v<version>.zip appear in it.
@@ -50,18 +52,24 @@ def package(
         blocks: residual blocks, as in training.
         upsampling: resize or transposed, as in training.
         slices: that go in and come out, as in training.
+        discriminator_features: channels of the discriminators' first layer, as in training.
         overwrite: true replaces the folder and the archive of an earlier run.
     """
     sizes = {"features": features, "blocks": blocks, "upsampling": upsampling, "slices": slices}
     sizes = {name: size for name, size in sizes.items() if size is not None}
+    judged = {"discriminator_features": discriminator_features} if discriminator_features else {}
     metadata = load_config(BUNDLE / "configs" / "metadata.json")
     check_version(metadata)
     check_models(models_dir, sizes)
+    train = load_config(BUNDLE / "configs" / "train.json")
+    judges = find_discriminators(Path(models_dir), train | sizes | judged)
     folder = Path(output) / NAME
     archive = Path(output) / f"{NAME}_v{metadata['version']}.zip"
     check_absent([folder, archive], overwrite=is_on(overwrite))
     with write_whole(folder) as unfinished:
-        write_bundle(unfinished, models_dir=Path(models_dir), sizes=sizes)
+        write_bundle(unfinished, models_dir=Path(models_dir), sizes=sizes, judged=judged)
+        if judges is not None:
+            copy_discriminators(judges, unfinished)
         large = _write_large_files(unfinished, models_url)
         _remove(folder)
     with write_whole(archive) as unfinished:
@@ -99,8 +107,17 @@ def check_models(models_dir: str, sizes: Mapping[str, Any]) -> None:
         )
 
 
-def write_bundle(folder: Path, *, models_dir: Path, sizes: Mapping[str, Any]) -> None:
-    """Copy what belongs to a bundle into a new folder, with sizes written into its configs."""
+def write_bundle(
+    folder: Path, *, models_dir: Path, sizes: Mapping[str, Any], judged: Mapping[str, Any]
+) -> None:
+    """Copy what belongs to a bundle into a new folder, with sizes written into its configs.
+
+    Args:
+        folder: new.
+        models_dir: folder of the generators.
+        sizes: of the generators, for inference.json and train.json.
+        judged: sizes of the discriminators, for train.json.
+    """
     folder.mkdir()
     shutil.copy(BUNDLE / "LICENSE", folder)
     for name in FOLDERS:
@@ -109,8 +126,8 @@ def write_bundle(folder: Path, *, models_dir: Path, sizes: Mapping[str, Any]) ->
     for name in MODEL_FILES.values():
         shutil.copy(models_dir / name, folder / "models")
     configs = {name: load_config(folder / "configs" / f"{name}.json") for name in REWRITTEN}
-    for name in ("inference", "train"):
-        configs[name] |= sizes
+    configs["inference"] |= sizes
+    configs["train"] |= {**sizes, **judged}
     configs["metadata"] = adapt_metadata(configs["metadata"], configs["inference"])
     for name, config in configs.items():
         text = json.dumps(config, indent=4, ensure_ascii=False) + "\n"

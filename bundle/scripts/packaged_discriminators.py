@@ -1,0 +1,61 @@
+"""The discriminators that a package brings along, for those who fine-tune its generators."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from scripts.shipped_models import DISCRIMINATOR_FILES, load_discriminators
+
+FOLDER = "discriminators"  # of a bundle beside `models`, of a training beside its model.pt
+MODELS = "models"
+
+
+def find_discriminators(models_dir: Path, config: Mapping[str, Any]) -> Path | None:
+    """Find the discriminators that belong to a folder of models, and check them.
+
+    Args:
+        models_dir: folder of the generators.
+        config: content of train.json with the sizes that were trained.
+
+    Returns:
+        Their folder; None where there are none.
+
+    Raises:
+        FileNotFoundError: one of them is missing.
+        ValueError: one is damaged, or of another size.
+    """
+    places = [models_dir / FOLDER]
+    if models_dir.name == MODELS:
+        places.append(models_dir.parent / FOLDER)
+    for folder in places:
+        if any((folder / name).is_file() for name in DISCRIMINATOR_FILES.values()):
+            _check(folder, config)
+            return folder
+    return None
+
+
+def _check(folder: Path, config: Mapping[str, Any]) -> None:
+    parser = ConfigParser(dict(config))
+    networks = {
+        "t1w": parser.get_parsed_content("discriminator_def"),
+        "t2w": parser.get_parsed_content("discriminator_def_t2w"),
+    }
+    try:
+        load_discriminators(str(folder), networks)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} Of discriminators that is --discriminator_features. To package without "
+            f"them, move {folder} away."
+        ) from error
+
+
+def copy_discriminators(folder: Path, bundle: Path) -> None:
+    """Copy both into a bundle's folder."""
+    (bundle / FOLDER).mkdir()
+    for name in DISCRIMINATOR_FILES.values():
+        shutil.copy(folder / name, bundle / FOLDER)

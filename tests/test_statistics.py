@@ -232,6 +232,7 @@ class TestModels:
             "p": None,
             "p_holm": None,
             "subjects": 2,
+            "least": pytest.approx(0.1),
         }
 
     def test_a_family_is_one_figure_in_one_comparison(self) -> None:

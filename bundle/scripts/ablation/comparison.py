@@ -107,12 +107,15 @@ def _label(table: pd.DataFrame, training: FullTraining, *, is_first: bool) -> pd
 def _compare(plan: Plan, table: pd.DataFrame, found: list[str], seed: int) -> list[dict[str, Any]]:
     """Each row against the one that it changes, and against the first, where both were measured.
 
-    All p-values of a figure in a comparison are one family of Holm's correction.
+    The rows that the goals speak of are also compared with the trivial ones. All p-values of a figure in a comparison are one family of Holm's correction.
     """
     rows: list[dict[str, Any]] = []
     averaged = _average_seeds(table)
+    trivial = table.loc[table["kind"] == "trivial", "model"].unique().tolist()
+    judged = {plan.goals.recipe, plan.goals.ceiling} if plan.goals else set()
     for row in plan.rows:
         others = sorted({row.parent, found[0]} & set(found) - {row.name})
+        others += trivial if row.name in judged else []
         for other in others if row.name in found else []:
             both = _select_common(averaged, row.name, other)
             if len(both):
@@ -133,8 +136,8 @@ def _correct(family: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _average_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a session of the models, whatever the number of their seeds."""
-    models = table[table["kind"] == "model"].copy()
+    """One row a session of models and trivial rows, whatever the number of seeds."""
+    models = table[table["kind"] != "real"].copy()
     models["session"] = models["session"].str.replace(r" seed \d+$", "", regex=True)
     return models.groupby(KEYS, sort=False)[list(DECISIVE)].mean().reset_index()
 

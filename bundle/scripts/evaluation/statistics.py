@@ -31,6 +31,7 @@ class PairedDifference:
         high: of the same.
         p: of a two-sided Wilcoxon test; None below `SMALLEST_FOR_P` subjects.
         subjects: number of them.
+        least: the smallest difference of a subject; above 0 where the model is better for all.
     """
 
     mean: float
@@ -38,6 +39,7 @@ class PairedDifference:
     high: float
     p: float | None
     subjects: int
+    least: float
 
 
 def bootstrap_interval(
@@ -116,7 +118,8 @@ def compare_paired(values: npt.ArrayLike, others: npt.ArrayLike, *, seed: int) -
     differences = np.round(first - second, DECIMALS)
     low, high = bootstrap_interval(differences, seed=seed)
     p = _compute_wilcoxon(differences)
-    return PairedDifference(float(differences.mean()), low, high, p, len(differences))
+    mean, least = float(differences.mean()), float(differences.min())
+    return PairedDifference(mean, low, high, p, len(differences), least)
 
 
 def _compute_wilcoxon(differences: npt.NDArray[np.float64]) -> float | None:

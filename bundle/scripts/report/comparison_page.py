@@ -23,7 +23,7 @@ from scripts.report.rendering import render
 
 DIFFERENCE = "difference"  # beside the kinds of metrics.csv
 KEYS = ("comparison", "figure", "kind", "model", "other")
-CSV_COLUMNS = (*KEYS, "mean", "low", "high", "p", "p_holm", "subjects")
+CSV_COLUMNS = (*KEYS, "mean", "low", "high", "least", "p", "p_holm", "subjects")
 HEAD = {"name": "", "mean": "mean", "interval": "95 % interval", "subjects": "subjects"}
 DIFFERENCE_HEAD = {
     "name": "",

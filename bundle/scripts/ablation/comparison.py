@@ -107,7 +107,8 @@ def _label(table: pd.DataFrame, training: FullTraining, *, is_first: bool) -> pd
 def _compare(plan: Plan, table: pd.DataFrame, found: list[str], seed: int) -> list[dict[str, Any]]:
     """Each row against the one that it changes, and against the first, where both were measured.
 
-    The rows that the goals speak of are also compared with the trivial ones. All p-values of a figure in a comparison are one family of Holm's correction.
+    The rows that the goals speak of are also compared with the trivial ones. All p-values of a
+    figure in a comparison are one family of Holm's correction.
     """
     rows: list[dict[str, Any]] = []
     averaged = _average_seeds(table)

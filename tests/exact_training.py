@@ -31,7 +31,8 @@ def make_trainer(
     settings = {
         "device": "cpu", "features": 4, "blocks": 1, "discriminator_features": 4, "batch_size": 2,
         "learning_rate_rule": "none", "pool_size": 0, "lambda_identity": 0.5,
-        "lambda_structure": 0.0, "lambda_cycle_t1w": 5.0, "lambda_cycle_t2w": 5.0,
+        "lambda_structure": 0.0, "lambda_inversion": 0.0,
+        "lambda_cycle_t1w": 5.0, "lambda_cycle_t2w": 5.0,
         "augmentation": None, "precision": precision, "upsampling": upsampling, **options,
     }  # fmt: skip
     return build_trainer(dataset, **settings)

@@ -35,7 +35,9 @@ class Step:
     """A trainer, its four networks and one batch."""
 
     def __init__(self, dataset_dir: str, **options: Any) -> None:
-        options = {"augmentation": None, "lambda_structure": 0.0} | options
+        plain = {"lambda_structure": 0.0, "lambda_inversion": 0.0}
+        cycle = {"lambda_cycle_t1w": 10.0, "lambda_cycle_t2w": 10.0}
+        options = {"augmentation": None, **plain, **cycle} | options
         workflow: ConfigWorkflow = make_workflow(dataset_dir=dataset_dir, **options)
         self.trainer = workflow.parser.get_parsed_content("train#trainer")
         self.networks = {name: workflow.parser.get_parsed_content(name) for name in NETWORKS}

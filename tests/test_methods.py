@@ -24,7 +24,8 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_trainer(dataset_dir: Path, *overlays: str, **options: Any) -> Any:
-    settings = {"augmentation": None, "lambda_identity": 0.0, "lambda_structure": 0.0} | options
+    names = ("lambda_identity", "lambda_structure", "lambda_inversion")
+    settings = {"augmentation": None, **dict.fromkeys(names, 0.0)} | options
     workflow = make_workflow(*overlays, dataset_dir=str(dataset_dir), **settings)
     return workflow.parser.get_parsed_content("train#trainer")
 

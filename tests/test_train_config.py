@@ -29,6 +29,7 @@ OWN_CONFIGS = (
     "recipes/paired",
     "recipes/few_pairs",
     "recipes/large",
+    "recipes/simulated_pairs",
 )
 SHARED_WITH_INFERENCE = ("slices", "slice_distance_mm", "features", "blocks", "upsampling")
 

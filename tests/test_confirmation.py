@@ -129,7 +129,7 @@ def test_what_is_done_is_not_done_again_and_what_failed_is(tmp_path, monkeypatch
     monkeypatch.setattr(full_trainings, "_evaluate", evaluate)
     assert train_all(confirmation.list_trainings(), PLACE) == {"other"}
     assert done == [("default", 0), ("default", 1), ("other", 1)]
-    assert "other, seed 0: out of memory. See" in caplog.text
+    assert f"other, seed 0, {tmp_path.name}: out of memory. See" in caplog.text
     assert train_all(confirmation.list_trainings(), PLACE) == set()
     assert done[3:] == [("other", 0)]
     recipe = json.loads((tmp_path / "other" / "seed_1" / "recipe.json").read_text())

@@ -11,6 +11,7 @@ Content = Mapping[str, Any]
 
 DIRECTIONS = {"t2w": "T1w to T2w", "t1w": "T2w to T1w"}
 TRIVIAL = ("copy", "inverted", "mean", "lookup")
+REAL = "real"  # row of the real images themselves
 SMALL_P = 0.01  # after Holm's correction
 
 
@@ -152,7 +153,7 @@ def _judge_structure(content: Content, settings: GoalSettings, comparison: str) 
     low, high = settings.slice_ratio
     source = "t1w_cycle" if comparison == "t2w" else "t2w_cycle"
     recipe = settings.recipe
-    dice, real = (find_mean(content, name, comparison, "dice") for name in (recipe, "real"))
+    dice, real = (find_mean(content, name, comparison, "dice") for name in (recipe, REAL))
     ratio = None if dice is None or not real else dice / real
     slices = find_mean(content, recipe, comparison, "slice_ratio")
     hidden = find_mean(content, recipe, source, "hidden_code_drop")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from scripts.ablation.goals import GoalSettings
+from scripts.ablation.goals import REAL, TRIVIAL, GoalSettings
 from scripts.config_references import load_config, without_description
 from scripts.tuning.full_trainings import FullTraining
 from scripts.tuning.search_space import check_names, read_training_config
@@ -117,6 +118,7 @@ def load_plan(path: Path, configs: Path) -> Plan:
     layers: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
     for name, entry in content["rows"].items():
         place = f"{path}: {name}"
+        _check_name(name, place)
         _check_row(entry, rows, place)
         overlaid, changed = layers.get(entry.get("from", ""), ({}, {}))
         for overlay in entry.get("overlays", []):
@@ -158,6 +160,16 @@ def _read(path: Path) -> dict[str, Any]:
     if unknown := set(content) - KEYS:
         raise ValueError(f"{path}: {min(unknown)} is unknown. Expected {', '.join(sorted(KEYS))}.")
     return content
+
+
+def _check_name(name: str, place: str) -> None:
+    if name in (*TRIVIAL, REAL):
+        raise ValueError(f"{place}: tables have a row of this name already. Choose another.")
+    if not re.fullmatch(r"\w[\w .+-]*", name):
+        raise ValueError(
+            f"{place}: found {name!r} as the name of a row, which is one of a folder too. Expected "
+            "letters, digits, spaces and .+-_ only, a letter or digit first."
+        )
 
 
 def _check_row(entry: Any, before: Mapping[str, Row], place: str) -> None:

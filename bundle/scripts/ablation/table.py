@@ -7,6 +7,7 @@ from typing import Any
 
 from scripts.ablation.goals import (
     DIRECTIONS,
+    REAL,
     TRIVIAL,
     Goal,
     find_difference,
@@ -64,7 +65,7 @@ def _format_direction(plan: Plan, content: Content, comparison: str) -> str:
     lines = [head, ["---"] * len(head)]
     for name in TRIVIAL:
         lines.append([TRIVIAL_WORDS[name], *_format_figures(content, name, comparison, "", shown)])
-    lines.append(["real image", *_format_figures(content, "real", comparison, "", shown)])
+    lines.append(["real image", *_format_figures(content, REAL, comparison, "", shown)])
     for row in plan.rows:
         if find_mean(content, row.name, comparison, "ssim") is not None:
             words = f"**{row.name}**: {row.words}" if row.words else f"**{row.name}**"

@@ -52,7 +52,7 @@ class FullTraining:
         )
 
     def __str__(self) -> str:
-        return f"{self.recipe}, seed {self.seed}"
+        return f"{self.recipe}, seed {self.seed}, {self.dataset_dir.name}"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def train_all(trainings: Sequence[FullTraining], place: TrainingPlace) -> set[st
         for training in list(waiting):
             try:
                 with FileLock(training.folder / ".lock", timeout=0):
-                    _train_one(training, place)
+                    _train_one(training, place, left=f"{len(waiting)} of {len(trainings)} left")
             except Timeout:
                 continue  # another worker is at it
             except TrialError as error:
@@ -99,13 +99,15 @@ def train_all(trainings: Sequence[FullTraining], place: TrainingPlace) -> set[st
     return failed
 
 
-def _train_one(training: FullTraining, place: TrainingPlace) -> None:
+def _train_one(training: FullTraining, place: TrainingPlace, *, left: str) -> None:
     if (training.evaluation / LAST_WRITTEN).is_file():
         logger.info("%s: done", training)
         return
-    logger.info("%s: training", training)
+    logger.info("%s: training, %s", training, left)
+    start = time.monotonic()
     _train(training, place)
     _evaluate(training, place)
+    logger.info("%s: trained and evaluated in %.0f min", training, (time.monotonic() - start) / 60)
 
 
 def write_recipe(path: Path, recipe: Mapping[str, Any]) -> None:

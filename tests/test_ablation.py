@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from monai.bundle import ConfigParser
 from scripts import ablate
 from scripts.ablation.comparison import compare_rows
 from scripts.ablation.goals import judge_goals
 from scripts.ablation.plan import Plan, load_plan
 from scripts.ablation.table import format_tables
+from scripts.config_references import load_config
 from scripts.evaluation.measurement import FIGURES
 from scripts.tuning.full_trainings import FullTraining
 
@@ -262,3 +264,21 @@ def test_the_command_trains_every_row_once_and_writes_the_table(tmp_path: Path) 
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"ablation.md", "ablation.csv", "ablation.json", "ablation.html"} <= written
     assert ablate.report(**options) == said
+
+
+def test_the_default_recipe_is_what_the_steps_lead_to() -> None:
+    path = CONFIGS / "ablation" / "steps.json"
+    plan, content = load_plan(path, CONFIGS), load_config(path)
+    assert plan.goals is not None
+    (row,) = (row for row in plan.rows if row.name == plan.goals.recipe)
+    of_length = {
+        "constant_epochs",
+        "decay_epochs",
+        "ema_decay",
+        "lambda_inversion",
+        *content["shortened"],
+    }
+    parser = ConfigParser(load_config(CONFIGS / "train.json"))
+    chosen = {name: value for name, value in row.overlay.items() if name not in of_length}
+    assert {name: parser[name] for name in chosen} == chosen
+    assert parser.get_parsed_content("lambda_inversion")[-1][1] == 0

@@ -100,13 +100,15 @@ lint: setup  ## ruff and mypy
 # The shipped weights. MAPS: folder of SynthSeg's label maps. SCANS: BIDS folders of real pairs to measure
 # on, commas between, with SCAN_OPTIONS such as "--brain_extraction A=none,B=deepbet".
 WEIGHTS ?= $(CURDIR)/outputs/weights
+SESSIONS ?= 4
 MAPS_LICENCE ?= Apache-2.0 (BBillot/SynthSeg, data/training_label_maps)
 TRAINING_OPTIONS ?=
-EVALUATE = evaluate --config_file "['configs/train.json','configs/evaluate.json']"
+EVALUATE = evaluate --config_file "['configs/train.json','configs/evaluate.json']" $(TRAINING_OPTIONS)
 
 weights: setup  ## MAPS=folder [SCANS=A,B]: simulate scans of labelled heads, train what models/ holds, measure it
 	@test -n "$(MAPS)" || { echo 'MAPS is missing: make weights MAPS=folder of label maps'; exit 2; }
-	$(BIN)/python -m data_prep labels $(MAPS) $(WEIGHTS)/heads --sessions 4 --licence "$(MAPS_LICENCE)"
+	$(BIN)/python -m data_prep labels $(MAPS) $(WEIGHTS)/heads --sessions $(SESSIONS) --licence "$(MAPS_LICENCE)" \
+	    || test $$? -eq 3
 	$(RUN) training --config_file "['configs/train.json','configs/recipes/simulated_pairs.json']" \
 	    --dataset_dir $(WEIGHTS)/heads --output_dir $(WEIGHTS)/run --resume true $(TRAINING_OPTIONS)
 	$(RUN) $(EVALUATE) --dataset_dir $(WEIGHTS)/heads --output_dir $(WEIGHTS)/run
@@ -118,15 +120,16 @@ weights-on-scans: setup
 	$(RUN) $(EVALUATE) --dataset_dir $(WEIGHTS)/heads --output_dir $(WEIGHTS)/run \
 	    --evaluated_dir $(WEIGHTS)/scans --evaluated_split all --evaluation_dir $(WEIGHTS)/run/evaluation_scans
 
-# With a GPU and the network; TRAINING_OPTIONS go to training and evaluation.
+# With a GPU and the network. OPENNEURO_OPTIONS go to data_prep, TRAINING_OPTIONS to training and evaluation.
 OPENNEURO ?= $(CURDIR)/outputs/openneuro
+OPENNEURO_OPTIONS ?=
 
 openneuro: setup  ## five datasets from OpenNeuro, 31 GB, to weights and their figures, on a machine with a GPU
-	$(BIN)/python -m data_prep openneuro $(OPENNEURO)/data --clean || test $$? -eq 3
+	$(BIN)/python -m data_prep openneuro $(OPENNEURO)/data --clean $(OPENNEURO_OPTIONS) || test $$? -eq 3
 	$(BIN)/python -m data_prep report $(OPENNEURO)/data
 	$(RUN) training --config_file configs/train.json --dataset_dir $(OPENNEURO)/data \
 	    --output_dir $(OPENNEURO)/run --resume true $(TRAINING_OPTIONS)
-	$(RUN) $(EVALUATE) --dataset_dir $(OPENNEURO)/data --output_dir $(OPENNEURO)/run $(TRAINING_OPTIONS)
+	$(RUN) $(EVALUATE) --dataset_dir $(OPENNEURO)/data --output_dir $(OPENNEURO)/run
 
 bench: setup  ## measure what tests/benchmarks claims and write outputs/bench.json
 	$(BIN)/python -m tests.benchmarks outputs/bench.json

@@ -30,6 +30,8 @@ from data_prep.openneuro_estimate import estimate_build, format_estimates
 from data_prep.openneuro_inputs import OpenNeuroInputs, list_subjects
 from data_prep.sources import KNOWN_SOURCES, parse_sources
 from data_prep.verify import verify_dataset
+from tests.make_target import SMALL as SMALL_TRAINING
+from tests.make_target import make
 from tests.openneuro_server import OpenNeuroServer, read_images, read_tree
 from tests.slice_dataset_files import read_files
 from tests.small_heads import make_head, make_quick_bundle
@@ -449,3 +451,18 @@ def test_real_scans_in_the_published_trees_give_a_sound_dataset_whatever_happens
     kill_at_random_moments(tmp_path / "two", 5, 5, 40.0)
     assert build(tmp_path / "two") == Outcome(0, has_tables=True)
     assert read_built(tmp_path / "two") == read_built(tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_one_command_leads_from_openneuro_to_weights(server, tmp_path, monkeypatch):
+    for name, value in server.environment(tmp_path / "config").items():
+        monkeypatch.setenv(name, value)
+    methods = ",".join(f"{name}=none" for name in KNOWN_SOURCES)
+    make(
+        "openneuro", OPENNEURO=str(tmp_path / "out"),
+        TRAINING_OPTIONS=f"{SMALL_TRAINING} --sampling shuffled",
+        OPENNEURO_OPTIONS=f"--max_subjects 1 --split_by site --brain_extraction {methods}",
+    )  # fmt: skip
+    for name in ("data/report.html", "run/model.pt", "run/evaluation/report.html"):
+        assert (tmp_path / "out" / name).is_file()
+    assert list_scans(tmp_path / "out" / "data") == []  # removed once their dataset was done

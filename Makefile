@@ -99,7 +99,8 @@ lint: setup  ## ruff and mypy
 
 # The shipped weights. MAPS: folder of SynthSeg's label maps. SCANS: BIDS folders of real pairs to measure
 # on, commas between, with SCAN_OPTIONS such as "--brain_extraction A=none,B=deepbet".
-WEIGHTS ?= $(CURDIR)/outputs/weights
+WEIGHTS ?= outputs/weights
+WEIGHTS_DIR = $(abspath $(WEIGHTS))
 SESSIONS ?= 4
 MAPS_LICENCE ?= Apache-2.0 (BBillot/SynthSeg, data/training_label_maps)
 TRAINING_OPTIONS ?=
@@ -107,29 +108,30 @@ EVALUATE = evaluate --config_file "['configs/train.json','configs/evaluate.json'
 
 weights: setup  ## MAPS=folder [SCANS=A,B]: simulate scans of labelled heads, train what models/ holds, measure it
 	@test -n "$(MAPS)" || { echo 'MAPS is missing: make weights MAPS=folder of label maps'; exit 2; }
-	$(BIN)/python -m data_prep labels $(MAPS) $(WEIGHTS)/heads --sessions $(SESSIONS) --licence "$(MAPS_LICENCE)" \
+	$(BIN)/python -m data_prep labels $(MAPS) $(WEIGHTS_DIR)/heads --sessions $(SESSIONS) --licence "$(MAPS_LICENCE)" \
 	    || test $$? -eq 3
-	$(RUN) training --config_file "['configs/train.json','configs/recipes/simulated_pairs.json']" \
-	    --dataset_dir $(WEIGHTS)/heads --output_dir $(WEIGHTS)/run --resume true $(TRAINING_OPTIONS)
-	$(RUN) $(EVALUATE) --dataset_dir $(WEIGHTS)/heads --output_dir $(WEIGHTS)/run
+	$(RUN) training --config_file "['configs/train.json','configs/recipes/paired.json','configs/recipes/simulated_pairs.json']" \
+	    --dataset_dir $(WEIGHTS_DIR)/heads --output_dir $(WEIGHTS_DIR)/run --resume true $(TRAINING_OPTIONS)
+	$(RUN) $(EVALUATE) --dataset_dir $(WEIGHTS_DIR)/heads --output_dir $(WEIGHTS_DIR)/run
 	@test -z "$(SCANS)" || $(MAKE) --no-print-directory weights-on-scans
-	sha256sum $(WEIGHTS)/run/*.pt $(WEIGHTS)/run/discriminators/*.pt
+	sha256sum $(WEIGHTS_DIR)/run/*.pt $(WEIGHTS_DIR)/run/discriminators/*.pt
 
 weights-on-scans: setup
-	$(BIN)/python -m data_prep bids $(WEIGHTS)/scans --inputs $(SCANS) $(SCAN_OPTIONS) || test $$? -eq 3
-	$(RUN) $(EVALUATE) --dataset_dir $(WEIGHTS)/heads --output_dir $(WEIGHTS)/run \
-	    --evaluated_dir $(WEIGHTS)/scans --evaluated_split all --evaluation_dir $(WEIGHTS)/run/evaluation_scans
+	$(BIN)/python -m data_prep bids $(WEIGHTS_DIR)/scans --inputs $(SCANS) $(SCAN_OPTIONS) || test $$? -eq 3
+	$(RUN) $(EVALUATE) --dataset_dir $(WEIGHTS_DIR)/heads --output_dir $(WEIGHTS_DIR)/run \
+	    --evaluated_dir $(WEIGHTS_DIR)/scans --evaluated_split all --evaluation_dir $(WEIGHTS_DIR)/run/evaluation_scans
 
 # With a GPU and the network. OPENNEURO_OPTIONS go to data_prep, TRAINING_OPTIONS to training and evaluation.
-OPENNEURO ?= $(CURDIR)/outputs/openneuro
+OPENNEURO ?= outputs/openneuro
+OPENNEURO_DIR = $(abspath $(OPENNEURO))
 OPENNEURO_OPTIONS ?=
 
 openneuro: setup  ## five datasets from OpenNeuro, 31 GB, to weights and their figures, on a machine with a GPU
-	$(BIN)/python -m data_prep openneuro $(OPENNEURO)/data --clean $(OPENNEURO_OPTIONS) || test $$? -eq 3
-	$(BIN)/python -m data_prep report $(OPENNEURO)/data
-	$(RUN) training --config_file configs/train.json --dataset_dir $(OPENNEURO)/data \
-	    --output_dir $(OPENNEURO)/run --resume true $(TRAINING_OPTIONS)
-	$(RUN) $(EVALUATE) --dataset_dir $(OPENNEURO)/data --output_dir $(OPENNEURO)/run
+	$(BIN)/python -m data_prep openneuro $(OPENNEURO_DIR)/data --clean $(OPENNEURO_OPTIONS) || test $$? -eq 3
+	$(BIN)/python -m data_prep report $(OPENNEURO_DIR)/data
+	$(RUN) training --config_file configs/train.json --dataset_dir $(OPENNEURO_DIR)/data \
+	    --output_dir $(OPENNEURO_DIR)/run --resume true $(TRAINING_OPTIONS)
+	$(RUN) $(EVALUATE) --dataset_dir $(OPENNEURO_DIR)/data --output_dir $(OPENNEURO_DIR)/run
 
 bench: setup  ## measure what tests/benchmarks claims and write outputs/bench.json
 	$(BIN)/python -m tests.benchmarks outputs/bench.json

@@ -33,6 +33,7 @@ GOALS = {
     "ceiling": "paired",
     "ssim": 0.05,
     "psnr_db": 1.0,
+    "p": 0.01,
     "gap_closed": 0.6,
     "dice_ratio": 0.95,
     "slice_ratio": [0.95, 1.05],

@@ -217,13 +217,13 @@ def test_truth_is_one_shape_on_the_grid_of_the_t1w(head: LabelledHead) -> None:
 
 
 @pytest.mark.usefixtures("coarse")
-def test_a_session_depends_on_its_name_and_number(head: LabelledHead) -> None:
+def test_a_session_depends_on_the_seed_its_name_and_its_number(head: LabelledHead) -> None:
     def simulate(**change: Any) -> LabelScan:
         return simulate_session(head, **({"name": "sub-a", "seed": 0, "number": 1} | change))
 
     first = simulate()
     assert np.array_equal(first.t1w, simulate().t1w)
-    for change in ({"name": "sub-b"}, {"number": 2}):
+    for change in ({"name": "sub-b"}, {"number": 2}, {"seed": 1}):
         other = simulate(**change)
         assert first.t1w.shape != other.t1w.shape or not np.array_equal(first.t1w, other.t1w)
 

@@ -142,6 +142,16 @@ def test_options_reach_where_they_belong(dataset_dir: Path) -> None:
     assert trainer.state.max_epochs == SMALL["max_epochs"]
 
 
+def test_only_networks_that_begin_anew_start_from_the_inverted_source() -> None:
+    def read_weight(**options: Any) -> Any:
+        return parse(**options).get_parsed_content("lambda_inversion")
+
+    assert read_weight() == [[3, 10.0], [4, 0.0]]
+    assert read_weight(pretrained="false") == [[3, 10.0], [4, 0.0]]
+    assert read_weight(pretrained=True) == read_weight(pretrained="true") == 0.0
+    assert read_weight(pretrained=True, lambda_inversion=2.0) == 2.0
+
+
 def test_switches_are_read_as_the_command_line_gives_them() -> None:
     found = {value: is_on(value) for value in (True, False, "true", "false", "True", "False")}
     assert found == {True: True, False: False, "true": True, "false": False} | {

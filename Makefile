@@ -49,21 +49,21 @@ demo-evaluation: demo-training
 # Of one held-out subject: a synthetic T2w, and its real one on the T1w's grid beside it.
 SUBJECT = $(shell awk -F'\t' '$$4 == "test" { sub("phantom_", "", $$1); print $$1; exit }' \
     $(DEMO)/data/subjects.tsv)
-SCANS = $(DEMO)/data/bids/phantom/$(SUBJECT)/anat/$(SUBJECT)
+DEMO_SCANS = $(DEMO)/data/bids/phantom/$(SUBJECT)/anat/$(SUBJECT)
 SYNTHETIC = $(DEMO)/synthetic/$(SUBJECT)_space-T1w
 
 demo-inference: demo-training
 	$(RUN) inference --config_file configs/inference.json --features 16 --upsampling transposed \
-	    --models_dir $(DEMO)/run --input $(SCANS)_T1w.nii.gz --output_dir $(DEMO)/synthetic
+	    --models_dir $(DEMO)/run --input $(DEMO_SCANS)_T1w.nii.gz --output_dir $(DEMO)/synthetic
 
 demo-registration: demo-data
 	test -f $(SYNTHETIC)_T2w.nii.gz || $(BIN)/python -m data_prep register $(SYNTHETIC)_T2w.nii.gz \
-	    --fixed $(SCANS)_T1w.nii.gz --moving $(SCANS)_T2w.nii.gz
+	    --fixed $(DEMO_SCANS)_T1w.nii.gz --moving $(DEMO_SCANS)_T2w.nii.gz
 
 demo-figure: demo-report demo-evaluation demo-inference demo-registration
 	@echo $(DEMO)/run/evaluation/report.html
 	cd bundle && $(BIN)/python -m scripts.figure comparison $(DEMO)/comparison.png \
-	    --t1w $(SCANS)_T1w.nii.gz --t2w $(SYNTHETIC)_T2w.nii.gz \
+	    --t1w $(DEMO_SCANS)_T1w.nii.gz --t2w $(SYNTHETIC)_T2w.nii.gz \
 	    --synthetic $(SYNTHETIC)_desc-synthetic_T2w.nii.gz --label "simulated head, held out"
 
 # One thread each: two that share a core wait for each other most of the time.

@@ -9,12 +9,12 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from data_prep.simulated_dataset import encode_volume
-from data_prep.simulation import Scan, simulate_subject
 from numpy.typing import NDArray
 from scripts.config_references import load_config
 from skimage.metrics import structural_similarity
 
+from data_prep.simulated_dataset import encode_volume
+from data_prep.simulation import Scan, simulate_subject
 from tests.inference_config import BUNDLE
 from tests.inference_runs import SMALL, run
 

@@ -97,7 +97,7 @@ lint: setup  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The shipped weights. MAPS: folder of SynthSeg's label maps. SCANS: BIDS folders of real pairs to measure
+# The shipped weights (copy run/*.pt to bundle/models, run/discriminators to bundle). MAPS: folder of SynthSeg's label maps. SCANS: BIDS folders of real pairs to measure
 # on, commas between, with SCAN_OPTIONS such as "--brain_extraction A=none,B=deepbet".
 WEIGHTS ?= outputs/weights
 WEIGHTS_DIR = $(abspath $(WEIGHTS))

@@ -64,7 +64,6 @@ def test_it_holds_what_the_zoo_wants_and_no_trace_of_use(packaged):
         ".conf",
         ".md",
         ".txt",
-        ".csv",
         ".png",
         ".html",
         ".css",

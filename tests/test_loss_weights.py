@@ -15,6 +15,7 @@ CONSTANT: dict[str, Any] = {
     "structure": 1.0,
     "contrast": 0.0,
     "paired": 0.0,
+    "paired_ssim": 0.0,
     "inversion": 0.0,
 }
 

@@ -15,9 +15,11 @@ from scripts.losses import (
     mind_loss,
     ngf_loss,
     paired_loss,
+    ssim_loss,
     structure_loss,
 )
 from scripts.networks import PatchDiscriminator, ResnetGenerator, initialise_weights
+from skimage.metrics import structural_similarity
 from torch import Tensor
 
 MIND = {"distance": 2, "patch_radius": 1, "noise": 0.01}
@@ -268,3 +270,27 @@ def test_paired_loss_counts_what_is_known() -> None:
     synthetic = torch.zeros_like(real)
     # (0 + 0.5 + 1) / 3 and 0 / 1, mean 0.25
     assert paired_loss(synthetic, real, known=known).item() == pytest.approx(0.25)
+
+
+def test_ssim_loss_is_that_of_scikit_image_inside_the_brain() -> None:
+    real, synthetic = make_blobs(1), make_blobs(2)
+    mask = make_blobs(3) > 0
+    each = []
+    for slices in zip(real[:, 0].numpy(), synthetic[:, 0].numpy(), mask[:, 0].numpy(), strict=True):
+        both = [(part.astype(float) + 1) / 2 for part in slices[:2]]
+        _, similarity = structural_similarity(
+            *both, data_range=1, gaussian_weights=True, use_sample_covariance=False, full=True
+        )
+        each.append(1 - similarity[slices[2]].mean())
+    loss = ssim_loss(synthetic, real, mask=mask)
+    assert loss.item() == pytest.approx(np.mean(each), abs=1e-6)
+    assert loss.dtype == real.dtype
+
+
+def test_ssim_loss_pays_for_contrast_where_the_distance_does_not() -> None:
+    real = make_blobs(1)
+    flattened, doubtful = 0.5 * real, real + 0.5 * real.abs().mean() * real.sign()
+    mask = make_full_mask(real)
+    distances = [paired_loss(image, real, known=mask) for image in (flattened, doubtful)]
+    torch.testing.assert_close(*distances)
+    assert ssim_loss(flattened, real, mask=mask) > 1.2 * ssim_loss(doubtful, real, mask=mask)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from scripts.checkpoints import list_checkpoints, load_checkpoint
+from scripts.losses import ssim_loss
 from scripts.networks import PatchDiscriminator, initialise_weights
 
 from tests.slice_dataset_fixture import write_slice_dataset
@@ -53,6 +54,20 @@ def test_paired_training_pays_for_the_distance_from_the_registered_image(
     torch.testing.assert_close(output["generator_loss"], total)
 
 
+def test_paired_training_can_pay_for_structural_dissimilarity_too(dataset_dir: Path) -> None:
+    trainer = make_trainer(dataset_dir, *PAIRED, lambda_paired_ssim=4.0)
+    batch = next(iter(trainer.data_loader))
+    output = trainer._iteration(trainer, batch)[0]
+    real, masks = trainer.prepare_batch(batch, CPU)
+    total = 0.0
+    for name in ("t1w", "t2w"):
+        shared = masks["t1w"] & masks["t2w"]
+        expected = ssim_loss(output[f"fake_{name}"], real[name], mask=shared)
+        torch.testing.assert_close(output[f"paired_ssim_loss_{name}"], expected)
+        total += 4 * expected + 10 * output[f"paired_loss_{name}"]
+    torch.testing.assert_close(output["generator_loss"], total)
+
+
 def test_paired_training_leaves_the_discriminators_alone(dataset_dir: Path) -> None:
     trainer = make_trainer(dataset_dir, *PAIRED)
     before = [each.clone() for each in trainer.discriminators.t2w.parameters()]
@@ -90,6 +105,7 @@ def test_a_few_pairs_are_one_slice_with_one_geometry(dataset_dir: Path, place: s
     ("options", "message"),
     [
         ({"lambda_paired": 1.0}, "lambda_paired is above 0, but no registered pairs are drawn"),
+        ({"lambda_paired_ssim": 1.0}, "lambda_paired_ssim is above 0, but no registered pairs"),
         ({"pair_subjects": 99}, "pair_subjects is 99, but [0-9]+ subjects"),
         ({"pair_subjects": 1, "pair_datasets": "other"}, r"pair_datasets is \['other'\]"),
     ],

@@ -122,10 +122,11 @@ class CycleGanTrainer(Trainer):
             Workflow.run(self)  # Trainer.run would make a deprecated scaler for CUDA
 
     def _check_weights(self) -> None:
-        if self.weights.uses("paired") and not self.prepare_batch.has_pairs:
+        used = [name for name in ("paired", "paired_ssim") if self.weights.uses(name)]
+        if used and not self.prepare_batch.has_pairs:
             raise ValueError(
-                "lambda_paired is above 0, but no registered pairs are drawn. Expected --sampling "
-                "paired, or the pairs of some subjects: --pair_subjects 3."
+                f"lambda_{used[0]} is above 0, but no registered pairs are drawn. Expected "
+                "--sampling paired, or the pairs of some subjects: --pair_subjects 3."
             )
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> list[dict[str, Tensor]]:

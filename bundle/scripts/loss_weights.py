@@ -27,6 +27,7 @@ class LossWeights:
         adversarial: of the discriminators' decisions; at 0 these are not trained either.
         contrast: of the contrastive comparison of patches; 0 does not compute it.
         paired: of the distance from registered real images; 0 does not compute it.
+        paired_ssim: of the structural dissimilarity from them; 0 does not compute it.
         inversion: of the distance from the inverted source; 0 does not compute it.
     """
 
@@ -37,6 +38,7 @@ class LossWeights:
     adversarial: float
     contrast: float
     paired: float
+    paired_ssim: float
     inversion: float
 
     def to_tensors(self, like: Tensor) -> dict[str, Tensor]:

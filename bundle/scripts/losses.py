@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from scripts.evaluation.ssim import ssim_map
 from scripts.intensity import BACKGROUND
 from scripts.padding import pad_repeating
 
@@ -51,6 +52,21 @@ def paired_loss(synthetic: Tensor, real: Tensor, *, known: Tensor) -> Tensor:
     """
     difference = (_widen(synthetic) - _widen(real)).abs()
     return _compute_masked_mean(difference, known.to(difference.dtype))
+
+
+def ssim_loss(synthetic: Tensor, real: Tensor, *, mask: Tensor) -> Tensor:
+    """One minus the structural similarity with the registered real image, inside the brain.
+
+    Zhao et al. 2017 (doi:10.1109/TCI.2016.2644865), eq. 5 and 8, with the window and the constants
+    by which results are measured. L1 alone flattens what it is unsure of; this pays for contrast.
+
+    Args:
+        synthetic: (batch, channel, height, width) in [-1, 1].
+        real: the same shape, registered to what was translated.
+        mask: brain that both images show, boolean, (batch, 1 or channel, height, width).
+    """
+    images = (0.5 * (image + 1) for image in (synthetic, real))
+    return _compute_masked_mean(1 - ssim_map(*images, data_range=1.0), mask).to(real.dtype)
 
 
 def inversion_loss(synthetic: Tensor, source: Tensor, *, mask: Tensor) -> Tensor:

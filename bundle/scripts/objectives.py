@@ -15,6 +15,7 @@ from scripts.losses import (
     identity_loss,
     inversion_loss,
     paired_loss,
+    ssim_loss,
 )
 from scripts.patch_contrast import PatchContrast
 
@@ -60,7 +61,7 @@ def compute_generators(
     losses: Losses = {}
     for name in ("t1w", "t2w"):
         losses |= _compute_plain_losses(name, images, real, discriminators, weights)
-        losses |= _compute_paired_loss(name, images, real, masks, weights)
+        losses |= _compute_paired_losses(name, images, real, masks, weights)
         source, fake, mask = (
             images[f"real_{OTHER[name]}"],
             images[f"fake_{name}"],
@@ -92,18 +93,23 @@ def _compute_plain_losses(
     return losses
 
 
-def _compute_paired_loss(
+def _compute_paired_losses(
     name: str, images: Images, real: Images, masks: Images, weights: Weights
 ) -> Losses:
     """Of the pairs beside the batch, or of the batch itself where it consists of pairs."""
-    if "paired" not in weights:
+    if not {"paired", "paired_ssim"} & weights.keys():
         return {}
     prefix, fake = ("pair_", "paired_") if "pair_t1w" in real else ("", "fake_")
     brain_t1w, brain_t2w = masks[f"{prefix}t1w"], masks[f"{prefix}t2w"]
-    loss = paired_loss(
-        images[f"{fake}{name}"], real[f"{prefix}{name}"], known=brain_t2w | ~brain_t1w
-    )
-    return {f"paired_loss_{name}": loss}
+    images_of_pair = images[f"{fake}{name}"], real[f"{prefix}{name}"]
+    losses: Losses = {}
+    if "paired" in weights:
+        known = brain_t2w | ~brain_t1w
+        losses[f"paired_loss_{name}"] = paired_loss(*images_of_pair, known=known)
+    if "paired_ssim" in weights:
+        shared = brain_t1w & brain_t2w
+        losses[f"paired_ssim_loss_{name}"] = ssim_loss(*images_of_pair, mask=shared)
+    return losses
 
 
 def sum_losses(losses: Losses, weights: Weights) -> Tensor:
@@ -117,6 +123,7 @@ def sum_losses(losses: Losses, weights: Weights) -> Tensor:
             ("structure", f"structure_loss_{name}"),
             ("contrast", f"contrast_loss_{name}"),
             ("paired", f"paired_loss_{name}"),
+            ("paired_ssim", f"paired_ssim_loss_{name}"),
             ("inversion", f"inversion_loss_{name}"),
         ):
             if kind in weights:

@@ -67,20 +67,20 @@ def compute_luminance(mean_x: Tensor, mean_y: Tensor, *, data_range: float) -> T
 
 def _filter_gaussian(images: Tensor) -> Tensor:
     """Weighted mean in the window about each pixel of (slices, 1, height, width)."""
-    along_height = _compute_window_matrix(images.shape[2]).to(images.device)
-    along_width = _compute_window_matrix(images.shape[3]).to(images.device)
+    along_height = _compute_window_matrix(images.shape[2], images.device)
+    along_width = _compute_window_matrix(images.shape[3], images.device)
     return along_height @ images @ along_width.T  # a float64 convolution is slower
 
 
-def _compute_window_matrix(size: int) -> Tensor:
+def _compute_window_matrix(size: int, device: torch.device) -> Tensor:
     """Row i of (size, size) weighs the pixels about i, mirrored at the edges as c b a | a b c."""
-    offsets = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1)
+    offsets = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, device=device)
     weights = torch.exp(-0.5 * (offsets.double() / SSIM_SIGMA).square())
-    places = torch.arange(size)[:, None] + offsets
+    places = torch.arange(size, device=device)[:, None] + offsets
     places = places.where(places >= 0, -1 - places)
     places = places.where(places < size, 2 * size - 1 - places)
-    matrix = torch.zeros(size, size, dtype=torch.double)
-    return matrix.scatter_add(1, places, (weights / weights.sum()).expand(size, -1))
+    lies_at = places[..., None] == torch.arange(size, device=device)
+    return ((weights / weights.sum())[:, None] * lies_at).sum(dim=1)
 
 
 def _check_window(images: Tensor) -> None:

@@ -66,7 +66,7 @@ def ssim_loss(synthetic: Tensor, real: Tensor, *, mask: Tensor) -> Tensor:
         mask: brain that both images show, boolean, (batch, 1 or channel, height, width).
     """
     images = (0.5 * (image + 1) for image in (synthetic, real))
-    return _compute_masked_mean(1 - ssim_map(*images, data_range=1.0), mask).to(real.dtype)
+    return _compute_masked_mean(1 - ssim_map(*images, data_range=1.0), mask).to(_widen(real).dtype)
 
 
 def inversion_loss(synthetic: Tensor, source: Tensor, *, mask: Tensor) -> Tensor:

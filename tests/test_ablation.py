@@ -240,6 +240,26 @@ def test_every_subject_must_be_better_than_trivially_translated(
     assert [goal.is_met for goal in goals] == [is_met, True]
 
 
+def test_some_seeds_of_a_plan_can_be_taken(tmp_path: Path) -> None:
+    plan = load(tmp_path)
+    rows = plan.select_seeds([1]).rows
+    assert [(row.name, row.seeds) for row in rows] == [("baseline", (1,)), ("default", (1,))]
+    with pytest.raises(ValueError, match=r"no row has seed 7. Found: \[0, 1\]"):
+        plan.select_seeds([0, 7])
+
+
+@pytest.mark.parametrize("seeds", ["0,one", "0.5"])
+def test_seeds_are_whole_numbers(tmp_path: Path, seeds: str) -> None:
+    load(tmp_path)
+    with pytest.raises(ValueError, match=f"--seeds {seeds}: expected whole numbers"):
+        ablate.run(
+            plan=str(tmp_path / "plan.json"),
+            dataset_dirs=str(tmp_path),
+            output_dir=str(tmp_path / "out"),
+            seeds=seeds,
+        )
+
+
 def test_the_shipped_plans_are_sound() -> None:
     for path in (CONFIGS / "ablation").glob("*.json"):
         plan = load_plan(path, CONFIGS)

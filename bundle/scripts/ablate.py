@@ -37,6 +37,7 @@ def run(
     dataset_dirs: str,
     output_dir: str,
     rows: str = "",
+    seeds: str = "",
     split: str = CHOSEN_ON,
     device: str = "",
 ) -> str:
@@ -50,13 +51,14 @@ def run(
         dataset_dirs: slice datasets, commas between, such as the folds of a cross-validation.
         output_dir: folder of the trainings and of the table.
         rows: names of the plan's rows, commas between; all if absent.
+        seeds: such as 0 or 0,1, of those that the plan has; all if absent.
         split: part that is evaluated: validation, to choose by; test or external, once all is
             chosen.
         device: of the trainings, such as cuda:1; what train.json chooses if absent.
     """
     if device:
         check_device(device)
-    chosen, trainings = _read(plan, dataset_dirs, output_dir, rows, split)
+    chosen, trainings = _read(plan, dataset_dirs, output_dir, rows, seeds, split)
     place = TrainingPlace(BUNDLE, device, chosen.evaluated)
     logger.info("%d trainings of %d rows", len(trainings), len(chosen.rows))
     if failed := train_all(trainings, place):
@@ -66,7 +68,13 @@ def run(
 
 @SetParseFn(str)
 def report(
-    *, plan: str, dataset_dirs: str, output_dir: str, rows: str = "", split: str = CHOSEN_ON
+    *,
+    plan: str,
+    dataset_dirs: str,
+    output_dir: str,
+    rows: str = "",
+    seeds: str = "",
+    split: str = CHOSEN_ON,
 ) -> str:
     """Write the table of what is done so far; workers may be at it.
 
@@ -75,25 +83,35 @@ def report(
         dataset_dirs: as of `run`.
         output_dir: as of `run`.
         rows: as of `run`.
+        seeds: as of `run`.
         split: as of `run`.
     """
-    chosen, trainings = _read(plan, dataset_dirs, output_dir, rows, split)
+    chosen, trainings = _read(plan, dataset_dirs, output_dir, rows, seeds, split)
     return write_results(chosen, trainings, Path(output_dir))
 
 
 def _read(
-    plan: str, dataset_dirs: str, output_dir: str, rows: str, split: str
+    plan: str, dataset_dirs: str, output_dir: str, rows: str, seeds: str, split: str
 ) -> tuple[Plan, list[FullTraining]]:
     if split not in SPLITS:
         raise ValueError(f"--split {split}: expected one of {', '.join(SPLITS)}.")
     chosen = load_plan(Path(plan), CONFIGS)
     if rows:
         chosen = chosen.select(_split(rows))
+    if seeds:
+        chosen = chosen.select_seeds(_read_seeds(seeds))
     datasets = [Path(name) for name in _split(dataset_dirs)]
     for folder in datasets:
         if not (folder / "dataset.json").is_file():
             raise FileNotFoundError(f"{folder}: no finished slice dataset (no dataset.json).")
     return chosen, chosen.list_trainings(datasets, Path(output_dir), split=split)
+
+
+def _read_seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in _split(text)]
+    except ValueError:
+        raise ValueError(f"--seeds {text}: expected whole numbers, commas between.") from None
 
 
 def _split(text: str) -> list[str]:

@@ -89,6 +89,14 @@ class Plan:
         kept = tuple(row for row in self.rows if row.name in names)
         return replace(self, rows=kept)
 
+    def select_seeds(self, seeds: Sequence[int]) -> Plan:
+        """The same with some of its seeds; ValueError for one that no row has."""
+        known = {seed for row in self.rows for seed in row.seeds}
+        if unknown := sorted(set(seeds) - known):
+            raise ValueError(f"no row has seed {unknown[0]}. Found: {sorted(known)}.")
+        rows = (replace(row, seeds=tuple(sorted({*row.seeds} & {*seeds}))) for row in self.rows)
+        return replace(self, rows=tuple(row for row in rows if row.seeds))
+
 
 def _name_datasets(datasets: Sequence[Path]) -> dict[str, Path]:
     named = {path.resolve().name: path for path in datasets}

@@ -9,7 +9,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, zoom
+from scipy.ndimage import affine_transform, distance_transform_edt
 
 from data_prep.label_tissues import (
     GREY,
@@ -141,7 +141,14 @@ def close_brain(brain: NDArray[np.bool_], spacing_mm: NDArray[np.float64]) -> ND
     step = tuple(2 * spacing_mm)
     near = distance_transform_edt(~coarse, sampling=step) <= SULCUS_MM
     closed = coarse | (distance_transform_edt(near, sampling=step) > SULCUS_MM)
-    inside, outside = (distance_transform_edt(part, sampling=step) for part in (closed, ~closed))
-    factor = np.array(brain.shape) / np.array(coarse.shape)
-    distance: NDArray[np.float32] = zoom((outside - inside).astype(np.float32), factor, order=1)
+    # to the nearest voxel across the surface, which lies half a step before that
+    to_inside = distance_transform_edt(~closed, sampling=step) - spacing_mm.mean()
+    to_outside = distance_transform_edt(closed, sampling=step) - spacing_mm.mean()
+    distance: NDArray[np.float32] = affine_transform(
+        np.where(closed, -to_outside, to_inside).astype(np.float32),
+        np.full(3, 0.5),  # voxel i of a coarse axis is voxel 2 i of the fine one
+        output_shape=brain.shape,
+        order=1,
+        mode="nearest",
+    )
     return distance

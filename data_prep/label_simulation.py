@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from data_prep.label_maps import LabelledHead
 from data_prep.label_protocols import Protocol, compute_signal, draw_protocols
 from data_prep.label_relaxation import draw_relaxation, draw_smooth_field
 from data_prep.label_tissues import MATERIAL_NAMES, MATERIALS
-from data_prep.mr_signal import Tissue, average_over_voxels
+from data_prep.mr_signal import SpinEcho, Tissue, average_over_voxels
 
 SIZE_SD, SHAPE_SD = 0.05, 0.03  # of the head relative to the one that was labelled
 FIELD_OF_VIEW_MM = 25.0  # about the brain: as far as the scalp
@@ -89,17 +89,17 @@ def simulate_session(head: LabelledHead, *, name: str, seed: int, number: int) -
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
     protocols = draw_protocols(rng)
     field_strength_t = protocols[0].field_strength_t
+    head = draw_vessels(head, rng)
     relaxation = draw_relaxation(head, field_strength_t=field_strength_t, rng=rng)
     size = 1 + SIZE_SD * np.clip(rng.standard_normal(), -2, 2)
     shape = 1 + SHAPE_SD * np.clip(rng.standard_normal(3), -2, 2)
     deformed = Deformed(head, draw_displacement(rng), 1 / (size * shape))
-    flows = draw_vessels(head, rng)
     brain = head.distance_mm <= draw_rim(head, rng)
     head_from_t1w, t1w_from_t2w = draw_pose(rng), draw_pose(rng)
     poses = (head_from_t1w, head_from_t1w @ t1w_from_t2w)
     grids = tuple(_make_grid(deformed, protocol) for protocol in protocols)
     t1w, t2w = (
-        _simulate_image(deformed, relaxation, flows, protocol, grid, pose, rng)
+        _simulate_image(deformed, relaxation, protocol, grid, pose, rng)
         for protocol, grid, pose in zip(protocols, grids, poses, strict=True)
     )
     points = locate_voxels(grids[0], head_from_t1w)
@@ -118,14 +118,15 @@ def simulate_session(head: LabelledHead, *, name: str, seed: int, number: int) -
     )
 
 
-def draw_vessels(head: LabelledHead, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Where blood flows: labelled vessels, and curves through the fluid about the brain."""
-    labelled = np.array([MATERIALS[name].flows for name in MATERIAL_NAMES])[head.materials]
+def draw_vessels(head: LabelledHead, rng: np.random.Generator) -> LabelledHead:
+    """The head with vessels along curves through the fluid about the brain, whose class stays."""
     near = np.ones(head.labels.shape, dtype=bool)
     for _ in range(2):
         field = draw_smooth_field(head, VESSEL_SMOOTHNESS_MM, rng)
         near &= np.abs(field) < VESSEL_LEVEL
-    return labelled | (near & (head.materials == MATERIAL_NAMES.index("subarachnoid CSF")))
+    near &= head.materials == MATERIAL_NAMES.index("subarachnoid CSF")
+    materials = np.where(near, np.uint8(MATERIAL_NAMES.index("vessel")), head.materials)
+    return replace(head, materials=materials)
 
 
 def draw_rim(head: LabelledHead, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -148,7 +149,6 @@ def _make_grid(deformed: Deformed, protocol: Protocol) -> Grid:
 def _simulate_image(
     deformed: Deformed,
     relaxation: Tissue,
-    flows: NDArray[np.bool_],
     protocol: Protocol,
     grid: Grid,
     head_from_scanner: Array,
@@ -157,7 +157,9 @@ def _simulate_image(
     """One image: each voxel the mean signal of what is in it, as a scanner acquires it."""
     head = deformed.head
     signal = np.asarray(compute_signal(relaxation, protocol.sequence), np.float32)
-    signal[flows] *= BLOOD_FLOWS_TO if protocol.contrast == "T2w" else rng.uniform(*INFLOW)
+    flows = np.array([MATERIALS[name].flows for name in MATERIAL_NAMES])[head.materials]
+    is_spin_echo = isinstance(protocol.sequence, SpinEcho)
+    signal[flows] *= BLOOD_FLOWS_TO if is_spin_echo else rng.uniform(*INFLOW)
     grey = float(np.abs(np.median(signal[head.materials == MATERIAL_NAMES.index("cortex")])))
     signal = gaussian_filter(signal, EDGE_MM / head.spacing_mm)
     # what scales the head also scales its voxels

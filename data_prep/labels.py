@@ -2,7 +2,7 @@
 
 How a session is made stands in `label_simulation`; here it becomes the files of a
 `simulated_dataset`. A session depends on the seed, its head and its number: asking for more
-sessions or heads later adds to what is there.
+sessions later adds to what is there.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from data_prep.simulated_dataset import (
 from data_prep.store import compute_sha256, write_bytes
 
 # Another version makes other bytes: the two never share a folder.
-LABELS_VERSION = 1
+LABELS_VERSION = 2
 MODULE = "data_prep.labels"
 LICENCE = (
     "Simulated images of the anatomy in label maps: the licence of those maps applies, and they "

@@ -342,7 +342,7 @@ class TestBadFolders:
             run(*folders, figures="ssim,dice")
 
     def test_one_folder_is_not_enough(self, write: Write, run: Callable[..., str]) -> None:
-        with pytest.raises(ValueError, match="Found 1 evaluation folders; expected two"):
+        with pytest.raises(ValueError, match="Found 1 evaluation folders; expected 2 or more"):
             run(write("a"))
 
     @pytest.mark.parametrize("options", [{"seed": "x"}, {"seed": "-1"}, {"figures": ","}])

@@ -16,7 +16,7 @@ from scripts.tuning.confirmation import (
     is_above_chance,
     write_confirmation,
 )
-from scripts.tuning.full_trainings import TrainingPlace, train_all, write_recipe
+from scripts.tuning.full_trainings import FullTraining, TrainingPlace, note_origin, train_all
 from scripts.tuning.objectives import Objective
 from scripts.tuning.trial_process import TrialError
 
@@ -112,6 +112,7 @@ def test_the_figure_that_was_sought_decides():
 
 
 def test_what_is_done_is_not_done_again_and_what_failed_is(tmp_path, monkeypatch, caplog):
+    (tmp_path / "slices.parquet").touch()
     recipes = {"default": {}, "other": {"learning_rate": 0.001}}
     confirmation = Confirmation(recipes, (0, 1), tmp_path, tmp_path, {"max_epochs": 2})
     done, fails = [], iter([False, True])
@@ -137,6 +138,7 @@ def test_what_is_done_is_not_done_again_and_what_failed_is(tmp_path, monkeypatch
 
 
 def test_what_another_worker_trains_is_waited_for(tmp_path, monkeypatch):
+    (tmp_path / "slices.parquet").touch()
     confirmation = Confirmation({"default": {}}, (0,), tmp_path, tmp_path, {})
     (training,) = confirmation.list_trainings()
     training.folder.mkdir(parents=True)
@@ -163,13 +165,45 @@ def test_without_the_default_there_is_nothing_to_compare(tmp_path):
             candidates.leave_out(confirmation, failed)
 
 
-def test_another_recipe_in_the_same_folder_is_refused(tmp_path):
-    write_recipe(tmp_path / "recipe.json", {"seed": 5})
-    write_recipe(tmp_path / "recipe.json", {"seed": 0})  # nothing had been trained
-    (tmp_path / "checkpoint_00000003.pt").touch()
-    write_recipe(tmp_path / "recipe.json", {"seed": 0})
-    with pytest.raises(ValueError, match=f"{tmp_path}: another recipe was trained in this folder"):
-        write_recipe(tmp_path / "recipe.json", {"seed": 1})
+def make_training(folder: Path, *, slices: str = "some", **overlay: float) -> FullTraining:
+    data = folder / slices
+    data.mkdir(exist_ok=True)
+    (data / "slices.parquet").write_text(slices)
+    return FullTraining("default", overlay, 0, folder / "run", data)
+
+
+@pytest.mark.parametrize("left", ["checkpoint_00000003.pt", "evaluation_test"])
+def test_another_training_in_the_same_folder_is_refused(tmp_path, left):
+    note_origin(make_training(tmp_path, learning_rate=5.0), PLACE)
+    training = make_training(tmp_path, learning_rate=1.0)
+    note_origin(training, PLACE)  # nothing had been trained
+    (training.folder / left).touch()
+    note_origin(training, PLACE)
+    longer = TrainingPlace(BUNDLE, evaluated={"segmenter_steps": 7})
+    for other, place, name in (
+        (make_training(tmp_path, learning_rate=2.0), PLACE, "recipe.json"),
+        (make_training(tmp_path, slices="others", learning_rate=1.0), PLACE, "origin.json"),
+        (training, longer, "origin.json"),
+    ):
+        with pytest.raises(ValueError, match=f"{training.folder}: {name} says that another"):
+            train_all([other], place)
+
+
+def test_a_recipe_is_not_noted_while_another_worker_trains_there(tmp_path, monkeypatch):
+    training, other = (make_training(tmp_path, learning_rate=rate) for rate in (1.0, 2.0))
+    note_origin(training, PLACE)
+    lock = FileLock(training.folder / ".lock")
+    lock.acquire()
+
+    def leave_something(_):
+        (training.folder / "checkpoint_00000003.pt").touch()
+        lock.release()
+
+    monkeypatch.setattr(full_trainings.time, "sleep", leave_something)
+    with pytest.raises(ValueError, match="another recipe was trained"):
+        train_all([other], PLACE)
+    noted = json.loads((training.folder / "recipe.json").read_text())
+    assert noted == {"learning_rate": 1.0}
 
 
 @pytest.mark.parametrize(

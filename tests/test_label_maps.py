@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.label_maps import LabelledHead, list_label_maps, load_head
+from data_prep.label_maps import LabelledHead, close_brain, list_label_maps, load_head
 from data_prep.label_tissues import MATERIAL_NAMES, MATERIALS, find_materials
 from data_prep.mr_signal import TISSUES
 from tests.label_map_fixture import SPACING_MM, draw_labels, write_label_map
@@ -72,6 +72,19 @@ def test_distance_is_negative_in_the_brain_and_its_ventricles_and_grows_outwards
     # bone and skin begin 4 and 10 mm outside the cortex; distances are of every second voxel
     assert head.distance_mm[head.labels == 515].min() == pytest.approx(4, abs=2)
     assert head.distance_mm[head.labels == 511].min() == pytest.approx(10, abs=2)
+
+
+@pytest.mark.parametrize("size", [60, 61])
+def test_distance_is_measured_from_where_the_surface_is(size: int) -> None:
+    centre, radius = np.array([28.3, 29.1, 30.7]), 20.0
+    offsets = np.indices((size,) * 3) - centre.reshape(3, 1, 1, 1)
+    truth = np.linalg.norm(offsets, axis=0) - radius
+    distance = close_brain(truth <= 0, np.ones(3))
+    near = np.abs(truth) < 6
+    error = (distance - truth)[near]
+    assert error.mean() == pytest.approx(0, abs=0.1)
+    for along in offsets:  # a shift of the surface would go with the direction
+        assert np.polyfit(along[near], error, 1)[0] == pytest.approx(0, abs=0.002)
 
 
 @pytest.mark.parametrize(

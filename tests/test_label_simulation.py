@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from data_prep.label_protocols import (
 )
 from data_prep.label_relaxation import draw_lesions, draw_relaxation, draw_texture
 from data_prep.label_simulation import LabelScan, draw_rim, draw_vessels, simulate_session
+from data_prep.label_tissues import MATERIAL_NAMES
 from data_prep.labels import list_files, simulate_labels
 from data_prep.mr_signal import (
     TISSUES,
@@ -160,11 +162,46 @@ def test_lesions_lie_in_white_matter_labelled_ones_among_them(head: LabelledHead
 
 
 def test_vessels_are_thin_and_lie_in_the_fluid_about_the_brain(head: LabelledHead) -> None:
-    vessels = draw_vessels(head, np.random.default_rng(0))
+    drawn = draw_vessels(head, np.random.default_rng(0))
+    vessels = drawn.materials == MATERIAL_NAMES.index("vessel")
+    assert np.array_equal(drawn.materials[~vessels], head.materials[~vessels])
+    assert np.array_equal(drawn.classes, head.classes)
     fluid = head.labels == 24
     assert (fluid | ~vessels).all()
     assert vessels[fluid].mean() == pytest.approx(0.259**2, rel=0.35)  # P(|n| < .33) = .259
     assert not binary_erosion(vessels, iterations=2).any()
+
+
+@pytest.mark.parametrize(
+    ("sequence", "low", "high"),
+    [
+        (SpinEcho(repetition_time_s=0.5, echo_time_s=0.01), 0.0, 0.3),
+        (SpoiledEcho(repetition_time_s=0.02, echo_time_s=0.004, flip_angle_deg=25.0), 0.4, 2.0),
+    ],
+)
+def test_blood_is_dark_in_a_spin_echo_and_as_bright_as_tissue_in_a_gradient_echo(
+    head: LabelledHead, monkeypatch: pytest.MonkeyPatch, sequence: Any, low: float, high: float
+) -> None:
+    """Whatever the contrast, beside fluid that is darker than both in these T1w."""
+    seen: dict[str, Any] = {}
+
+    def keep(signal: NDArray[np.float32], sigma: Any) -> NDArray[np.float32]:
+        seen["signal"] = signal.copy()
+        return signal
+
+    monkeypatch.setattr(label_simulation, "gaussian_filter", keep)
+    protocol = Protocol("T1w", sequence, COARSE_MM, 3.0)
+    monkeypatch.setattr(label_simulation, "draw_protocols", lambda rng: (protocol, protocol))
+    monkeypatch.setattr(label_simulation, "draw_vessels", mark_fluid_as_vessel)
+    simulate_session(head, name="sub-a", seed=0, number=1)
+    blood = np.median(seen["signal"][head.labels == 24])
+    grey = np.median(seen["signal"][head.classes == GREY])
+    assert low <= blood / grey <= high
+
+
+def mark_fluid_as_vessel(head: LabelledHead, _: np.random.Generator) -> LabelledHead:
+    vessel = np.uint8(MATERIAL_NAMES.index("vessel"))
+    return replace(head, materials=np.where(head.labels == 24, vessel, head.materials))
 
 
 def test_the_rim_of_the_mask_varies_about_a_millimetre(head: LabelledHead) -> None:

@@ -19,7 +19,8 @@ from scripts.ablation.table import format_tables
 from scripts.command_line import run_long_command
 from scripts.config_options import check_device
 from scripts.report.comparison_page import format_csv, render_page
-from scripts.tuning.full_trainings import FullTraining, TrainingPlace, train_all
+from scripts.tuning.full_trainings import LAST_WRITTEN, FullTraining, TrainingPlace, train_all
+from scripts.tuning.options import read_seeds
 from scripts.tuning.search_space import CHOSEN_ON
 from scripts.whole_files import write_text
 
@@ -61,9 +62,15 @@ def run(
     chosen, trainings = _read(plan, dataset_dirs, output_dir, rows, seeds, split)
     place = TrainingPlace(BUNDLE, device, chosen.evaluated)
     logger.info("%d trainings of %d rows", len(trainings), len(chosen.rows))
-    if failed := train_all(trainings, place):
-        logger.error("trainings failed of %s; run again to try again", ", ".join(sorted(failed)))
-    return write_results(chosen, trainings, Path(output_dir))
+    failed = ", ".join(sorted(train_all(trainings, place)))
+    if not failed:
+        return write_results(chosen, trainings, Path(output_dir))
+    if any((training.evaluation / LAST_WRITTEN).is_file() for training in trainings):
+        write_results(chosen, trainings, Path(output_dir))
+    raise ValueError(
+        f"trainings failed of {failed}; the log in the folder of each says why. Run the same "
+        "command again to try them again."
+    )
 
 
 @SetParseFn(str)
@@ -99,19 +106,12 @@ def _read(
     if rows:
         chosen = chosen.select(_split(rows))
     if seeds:
-        chosen = chosen.select_seeds(_read_seeds(seeds))
+        chosen = chosen.select_seeds(read_seeds(seeds))
     datasets = [Path(name) for name in _split(dataset_dirs)]
     for folder in datasets:
         if not (folder / "dataset.json").is_file():
             raise FileNotFoundError(f"{folder}: no finished slice dataset (no dataset.json).")
     return chosen, chosen.list_trainings(datasets, Path(output_dir), split=split)
-
-
-def _read_seeds(text: str) -> list[int]:
-    try:
-        return [int(part) for part in _split(text)]
-    except ValueError:
-        raise ValueError(f"--seeds {text}: expected whole numbers, commas between.") from None
 
 
 def _split(text: str) -> list[str]:

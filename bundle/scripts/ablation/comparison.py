@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from scripts.ablation.plan import Plan
+from scripts.ablation.plan import Plan, Row
 from scripts.evaluation.evaluation_folders import Evaluation, load_evaluations
-from scripts.evaluation.figure_tables import KEYS, SESSION, without_nan
+from scripts.evaluation.figure_tables import SESSION, without_nan
 from scripts.evaluation.measurement import FIGURES
 from scripts.evaluation.side_by_side import FORMAT_VERSION
 from scripts.evaluation.statistics import (
@@ -27,7 +27,9 @@ DECISIVE = ("ssim", "psnr")
 def compare_rows(plan: Plan, trainings: Sequence[FullTraining], *, seed: int) -> dict[str, Any]:
     """Means with intervals over subjects, and differences to the row above and to the first.
 
-    Seeds and datasets are averaged for each subject first. Trainings that are not done are left
+    Seeds and datasets are averaged for each subject first, and rows are compared by the seeds and
+    datasets that both have. The intervals are of the chance of subjects; that of a training's seed
+    shows in `by_seed` alone. Trainings that are not done are left
     out, and counted.
 
     Args:
@@ -36,11 +38,14 @@ def compare_rows(plan: Plan, trainings: Sequence[FullTraining], *, seed: int) ->
         seed: of the bootstrap.
 
     Raises:
-        ValueError: fewer than two trainings are done, or rows were evaluated on other subjects.
+        ValueError: no training is done, or an evaluation cannot be used.
     """
     done = [each for each in trainings if (each.evaluation / LAST_WRITTEN).is_file()]
-    figures = _list_figures(done[0].evaluation) if done else []
-    evaluations = load_evaluations([each.evaluation for each in done], figures=figures)
+    if not done:
+        raise ValueError("no training is done yet, so there is no table.")
+    figures = _list_figures(done[0].evaluation)
+    folders = [each.evaluation for each in done]
+    evaluations = load_evaluations(folders, figures=figures, fewest=1)
     tables = [
         _label(evaluation.table, training, is_first=training is _find_first(done, training))
         for training, evaluation in zip(done, evaluations, strict=True)
@@ -90,8 +95,9 @@ def _describe(
 
 
 def _find_first(done: Sequence[FullTraining], training: FullTraining) -> FullTraining:
-    """The first training on a dataset: its trivial rows stand for those of all others there."""
-    return next(each for each in done if each.dataset_dir == training.dataset_dir)
+    """The first with a dataset and seed: its trivial rows stand for those of all others there."""
+    wanted = (training.dataset_dir, training.seed)
+    return next(each for each in done if (each.dataset_dir, each.seed) == wanted)
 
 
 def _label(table: pd.DataFrame, training: FullTraining, *, is_first: bool) -> pd.DataFrame:
@@ -107,27 +113,36 @@ def _label(table: pd.DataFrame, training: FullTraining, *, is_first: bool) -> pd
 def _compare(plan: Plan, table: pd.DataFrame, found: list[str], seed: int) -> list[dict[str, Any]]:
     """Each row against the one that it changes, and against the first, where both were measured.
 
-    The rows that the goals speak of are also compared with the trivial ones. All p-values of a
-    figure in a comparison are one family of Holm's correction.
+    The rows that the goals speak of are also compared with the reference and the trivial ones. Two
+    families of Holm's correction for a figure in a comparison: rows against trivial rows, which the
+    goals ask for, and rows against rows, which are there to look at.
     """
     rows: list[dict[str, Any]] = []
-    averaged = _average_seeds(table)
     trivial = table.loc[table["kind"] == "trivial", "model"].unique().tolist()
-    judged = {plan.goals.recipe, plan.goals.ceiling} if plan.goals else set()
     for row in plan.rows:
-        others = sorted({row.parent, found[0]} & set(found) - {row.name})
-        others += trivial if row.name in judged else []
-        for other in others if row.name in found else []:
-            both = _select_common(averaged, row.name, other)
+        for other in _list_others(plan, row, found, trivial) if row.name in found else []:
+            both = _select_common(table, row.name, other)
             if len(both):
                 rows += compare_models(both, DECISIVE, models=[row.name], others=[other], seed=seed)
-    return [correct for family in _list_families(rows) for correct in _correct(family)]
+    families = _list_families(rows, trivial)
+    return [correct for family in families for correct in _correct(family)]
 
 
-def _list_families(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    families: dict[tuple[str, str], list[dict[str, Any]]] = {}
+def _list_others(plan: Plan, row: Row, found: list[str], trivial: list[str]) -> list[str]:
+    """What a row is compared with."""
+    if plan.goals is None or row.name not in (plan.goals.recipe, plan.goals.ceiling):
+        return sorted({row.parent, found[0]} & set(found) - {row.name})
+    others = {row.parent, found[0], plan.goals.reference} & set(found) - {row.name}
+    return [*sorted(others), *trivial]
+
+
+def _list_families(
+    rows: list[dict[str, Any]], trivial: Sequence[str]
+) -> list[list[dict[str, Any]]]:
+    families: dict[tuple[str, str, bool], list[dict[str, Any]]] = {}
     for row in rows:
-        families.setdefault((row["comparison"], row["figure"]), []).append(row)
+        key = (row["comparison"], row["figure"], row["other"] in trivial)
+        families.setdefault(key, []).append(row)
     return list(families.values())
 
 
@@ -136,15 +151,8 @@ def _correct(family: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "p_holm": p} for row, p in zip(family, adjusted, strict=True)]
 
 
-def _average_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a session of models and trivial rows, whatever the number of seeds."""
-    models = table[table["kind"] != "real"].copy()
-    models["session"] = models["session"].str.replace(r" seed \d+$", "", regex=True)
-    return models.groupby(KEYS, sort=False)[list(DECISIVE)].mean().reset_index()
-
-
 def _select_common(table: pd.DataFrame, model: str, other: str) -> pd.DataFrame:
-    """Rows of two models in the sessions that both have."""
+    """Rows of two models in the sessions, of datasets and seeds, that both have."""
     keys = ["comparison", *SESSION]
     both = table[table["model"].isin((model, other))]
     return both[both.groupby(keys)["model"].transform("nunique") == 2]

@@ -115,13 +115,15 @@ def _judge_gap(content: Content, settings: GoalSettings, comparison: str) -> Goa
         f"{DIRECTIONS[comparison]}: {settings.gap_closed:.0%} of the SSIM from "
         f"{settings.reference} to {settings.ceiling or 'the paired ceiling'}"
     )
-    recipe, reference, ceiling = (
-        find_mean(content, name, comparison, "ssim")
-        for name in (settings.recipe, settings.reference, settings.ceiling)
+    recipe, ceiling = (
+        find_difference(content, name, settings.reference, comparison, "ssim")
+        for name in (settings.recipe, settings.ceiling)
     )
-    if recipe is None or reference is None or ceiling is None or ceiling <= reference:
+    if recipe is None or ceiling is None or recipe["subjects"] != ceiling["subjects"]:
         return Goal(words, "", None)
-    closed = (recipe - reference) / (ceiling - reference)
+    if ceiling["mean"] <= 0:
+        return Goal(words, f"{settings.ceiling} is not above {settings.reference}", False)
+    closed = recipe["mean"] / ceiling["mean"]
     return Goal(words, f"{closed:.0%}", closed >= settings.gap_closed)
 
 

@@ -37,10 +37,9 @@ DASH = "-"
 def format_tables(plan: Plan, content: Content, goals: Sequence[Goal]) -> str:
     """One table a direction, then the goals, in Markdown."""
     parts = [plan.words, describe_extent(content)]
-    parts += [
-        f"**{words}**\n\n{_format_direction(plan, content, comparison)}"
-        for comparison, words in DIRECTIONS.items()
-    ]
+    for comparison, words in DIRECTIONS.items():
+        parts += [f"**{words}**", _format_direction(plan, content, comparison)]
+        parts.append(_format_seeds(content, comparison))
     if goals:
         parts.append(format_goals(goals))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -48,13 +47,15 @@ def format_tables(plan: Plan, content: Content, goals: Sequence[Goal]) -> str:
 
 def describe_extent(content: Content) -> str:
     """How much has been trained, and on how many subjects it was measured."""
-    lines = [
-        f"{each['label']}: {each['left_out']['of_subjects']} subjects"
-        for each in content["evaluations"]
-    ]
+    names: dict[str, list[str]] = {}
+    for each in content["evaluations"]:
+        name = each["left_out"]["label"]
+        extent = f"{each['left_out']['of_subjects']} subjects{each['label'].removeprefix(name)}"
+        names.setdefault(extent, []).append(name)
+    lines = [f"{extent}: {', '.join(rows)}" for extent, rows in names.items()]
     return (
         f"{content['done']} of {content['of']} trainings. Means and 95 % intervals over subjects "
-        f"of the part {content['evaluations'][0]['split']}: {'; '.join(lines)}."
+        f"of the part {content['evaluations'][0]['split']}. {'; '.join(lines)}."
     )
 
 
@@ -72,6 +73,16 @@ def _format_direction(plan: Plan, content: Content, comparison: str) -> str:
             figures = _format_figures(content, row.name, comparison, row.parent, shown)
             lines.append([words, *figures])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _format_seeds(content: Content, comparison: str) -> str:
+    """Mean SSIM of each seed of the rows that have several: how much of a difference is chance."""
+    found: dict[str, list[str]] = {}
+    for row in content["by_seed"]:
+        if row["comparison"] == comparison:
+            found.setdefault(row["model"], []).append(f"{row['ssim']:.3f}")
+    several = [f"{name} {', '.join(values)}" for name, values in found.items() if len(values) > 1]
+    return f"SSIM by seed: {'; '.join(several)}." if several else ""
 
 
 def _format_figures(

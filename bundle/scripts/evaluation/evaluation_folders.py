@@ -76,19 +76,22 @@ def list_sessions(table: pd.DataFrame) -> set[Session]:
     return set(table[SESSION].itertuples(index=False, name=None))
 
 
-def load_evaluations(folders: Sequence[Path], *, figures: Sequence[str]) -> list[Evaluation]:
+def load_evaluations(
+    folders: Sequence[Path], *, figures: Sequence[str], fewest: int = 2
+) -> list[Evaluation]:
     """Read the folders that `run evaluate` wrote.
 
     Args:
         folders: each with metrics.csv and summary.json.
         figures: columns that each must have.
+        fewest: number of folders that make a comparison.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: there are fewer than two folders, one is named twice or cannot be used.
+        ValueError: there are fewer folders than that, one is named twice or cannot be used.
     """
-    if len(folders) < 2:
-        raise ValueError(f"Found {len(folders)} evaluation folders; expected two or more.")
+    if len(folders) < fewest:
+        raise ValueError(f"Found {len(folders)} evaluation folders; expected {fewest} or more.")
     return [
         _load_evaluation(folder, label, figures)
         for folder, label in zip(folders, name_paths(folders), strict=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from scripts.checksums import compute_sha256_once
 from scripts.tuning.search_space import CHOSEN_ON
 from scripts.tuning.trial_process import LOG, TrialError, running_trial
 from scripts.whole_files import write_text
@@ -19,6 +20,7 @@ from scripts.whole_files import write_text
 logger = logging.getLogger(__name__)
 
 RECIPE = "recipe.json"
+ORIGIN = "origin.json"  # what else the figures of a training depend on
 EVALUATION = "evaluation"
 LAST_WRITTEN = "report.html"  # of an evaluation
 WAIT_S = 10.0  # between two looks at what other workers do
@@ -77,11 +79,11 @@ def train_all(trainings: Sequence[FullTraining], place: TrainingPlace) -> set[st
         Recipes of which a training failed, which cannot be compared.
 
     Raises:
-        ValueError: a folder holds a training of another recipe.
+        ValueError: a folder holds a training of another recipe, or on another dataset.
     """
     waiting, failed = list(trainings), set()
     for training in waiting:
-        write_recipe(training.folder / RECIPE, training.overlay)
+        check_begun(training, place)
     while waiting:
         for training in list(waiting):
             try:
@@ -103,6 +105,7 @@ def _train_one(training: FullTraining, place: TrainingPlace, *, left: str) -> No
     if (training.evaluation / LAST_WRITTEN).is_file():
         logger.info("%s: done", training)
         return
+    note_origin(training, place)
     logger.info("%s: training, %s", training, left)
     start = time.monotonic()
     _train(training, place)
@@ -110,18 +113,37 @@ def _train_one(training: FullTraining, place: TrainingPlace, *, left: str) -> No
     logger.info("%s: trained and evaluated in %.0f min", training, (time.monotonic() - start) / 60)
 
 
-def write_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
-    """Note what is trained in a folder, or check that it is what was trained there before.
+def note_origin(training: FullTraining, place: TrainingPlace) -> None:
+    """Note what is trained in a folder, which is locked, unless that is noted already.
 
     What was noted of a training that left nothing is noted anew.
     """
-    is_begun = any(path.parent.glob("checkpoint_*.pt"))
-    if is_begun and json.loads(path.read_text(encoding="utf-8")) != recipe:
-        raise ValueError(
-            f"{path.parent}: another recipe was trained in this folder, or with other --overrides. "
-            "Move it away to train this one."
-        )
-    write_text(path, json.dumps(recipe, indent=4) + "\n")
+    check_begun(training, place)
+    for name, content in _describe_origin(training, place).items():
+        write_text(training.folder / name, json.dumps(content, indent=4) + "\n")
+
+
+def check_begun(training: FullTraining, place: TrainingPlace) -> None:
+    """Fail if another training has left something in the folder of this one."""
+    left = [*training.folder.glob("checkpoint_*.pt"), *training.folder.glob(f"{EVALUATION}*")]
+    if not left:
+        return
+    for name, content in _describe_origin(training, place).items():
+        path = training.folder / name
+        if not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != content:
+            raise ValueError(
+                f"{training.folder}: {name} says that another recipe was trained in this folder, "
+                "or with other --overrides, on another dataset, or evaluated with other options. "
+                f"Expected {json.dumps(content)}. Move the folder away to train this one."
+            )
+
+
+def _describe_origin(training: FullTraining, place: TrainingPlace) -> dict[str, Any]:
+    dataset = compute_sha256_once(training.dataset_dir / "slices.parquet")
+    return {
+        RECIPE: dict(training.overlay),
+        ORIGIN: {"slices_sha256": dataset, "evaluated": dict(place.evaluated)},
+    }
 
 
 def _name_files(training: FullTraining, place: TrainingPlace, *others: str) -> list[Path]:

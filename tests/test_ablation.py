@@ -244,6 +244,18 @@ def test_goals_say_what_was_found_and_whether_it_is_met(
     assert "| T1w to T2w: Dice ratio from 0.95 | 0.909 | not met |" in text
 
 
+def test_without_a_reference_only_trivial_rows_and_structure_are_judged(tmp_path: Path) -> None:
+    plan = load(tmp_path, goals={**GOALS, "reference": "", "ceiling": ""}).select(["default"])
+    trainings = plan.list_trainings([tmp_path / "a"], tmp_path, split="test")
+    for training in trainings:
+        write_evaluation(training, 0, ssim=0.5)
+    assert plan.goals is not None
+    goals = judge_goals(compare_rows(plan, trainings, seed=0), plan.goals)
+    assert not any("over" in goal.words for goal in goals)
+    trivial = [goal for goal in goals if "above lookup" in goal.words]
+    assert [goal.is_met for goal in trivial] == [True, True]
+
+
 @pytest.mark.parametrize(("ssim", "is_met"), [(0.5, True), (0.483, False)])
 def test_every_subject_must_be_better_than_trivially_translated(
     tmp_path: Path, ssim: float, is_met: bool

@@ -20,7 +20,7 @@ class GoalSettings:
 
     Attributes:
         recipe: row that is held against the goals.
-        reference: row that it has to beat.
+        reference: row that it has to beat; "" for none.
         ceiling: row trained with pairs; "" for none.
         p: largest against a trivial row, after Holm's correction.
         ssim: wanted gain over the reference.
@@ -66,9 +66,7 @@ def judge_goals(content: Content, settings: GoalSettings) -> list[Goal]:
         goal
         for comparison in DIRECTIONS
         for goal in (
-            _judge_gain(content, settings, comparison, "ssim", settings.ssim, ""),
-            _judge_gain(content, settings, comparison, "psnr", settings.psnr_db, " dB"),
-            _judge_gap(content, settings, comparison),
+            *(_judge_against_rows(content, settings, comparison) if settings.reference else ()),
             *_judge_trivial(content, settings, comparison),
             *_judge_structure(content, settings, comparison),
         )
@@ -94,6 +92,14 @@ def find_difference(
             found: Mapping[str, Any] = row
             return found
     return None
+
+
+def _judge_against_rows(content: Content, settings: GoalSettings, comparison: str) -> list[Goal]:
+    return [
+        _judge_gain(content, settings, comparison, "ssim", settings.ssim, ""),
+        _judge_gain(content, settings, comparison, "psnr", settings.psnr_db, " dB"),
+        _judge_gap(content, settings, comparison),
+    ]
 
 
 def _judge_gain(

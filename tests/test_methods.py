@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from scripts.checkpoints import list_checkpoints, load_checkpoint
+from scripts.image_panels import make_panel
 from scripts.losses import ssim_loss
 from scripts.networks import PatchDiscriminator, initialise_weights
 
@@ -75,6 +76,16 @@ def test_paired_training_leaves_the_discriminators_alone(dataset_dir: Path) -> N
     after = list(trainer.discriminators.t2w.parameters())
     assert all(torch.equal(*both) for both in zip(before, after, strict=True))
     assert not any("adversarial" in name or "discriminator" in name for name in output)
+
+
+def test_a_training_that_pays_for_no_cycle_takes_no_way_back(dataset_dir: Path) -> None:
+    trainer = make_trainer(dataset_dir, *PAIRED)
+    generators = (trainer.generators.t1w_to_t2w, trainer.generators.t2w_to_t1w)
+    passes = [count_passes(generator) for generator in generators]
+    output = take(trainer)
+    assert passes == [[2], [2]]  # one call each, of a batch of two
+    assert not any("reconstructed" in name or "cycle" in name for name in output)
+    assert make_panel(output, count=1).shape == (1, 2 * 128, 2 * 128)  # real and fake alone
 
 
 def test_a_few_pairs_are_translated_in_the_same_calls(dataset_dir: Path) -> None:

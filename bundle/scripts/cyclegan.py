@@ -44,7 +44,7 @@ def translate_cycles(
     real: Images,
     *,
     with_identity: bool,
-    learns_cycle: bool = True,
+    with_cycle: bool = True,
 ) -> Images:
     """Translate both ways and back: four calls, in which every image is computed once.
 
@@ -57,11 +57,11 @@ def translate_cycles(
         real: `t1w` and `t2w`, (batch, channel, height, width) in [-1, 1]; `pair_t1w` and
             `pair_t2w` where some pairs are drawn beside them.
         with_identity: whether `identity_t1w` and `identity_t2w` are among the images.
-        learns_cycle: False for reconstructions that are to be looked at alone, without gradients.
+        with_cycle: whether `reconstructed_t1w` and `reconstructed_t2w` are among the images.
 
     Returns:
-        `real_`, `fake_`, `reconstructed_` (and `identity_`, and `paired_` for the translations of
-        pairs) `t1w` and `t2w`, float32 or wider.
+        `real_` and `fake_` (and `reconstructed_`, `identity_`, and `paired_` for the translations
+        of pairs) `t1w` and `t2w`, float32 or wider.
     """
     images = {"real_t1w": real["t1w"], "real_t2w": real["t2w"]}
     for source, target, generator in (
@@ -74,7 +74,7 @@ def translate_cycles(
         if f"pair_{source}" in real:
             parts[f"paired_{target}"] = real[f"pair_{source}"]
         images |= _translate_joined(generator, parts)
-    with torch.set_grad_enabled(learns_cycle and torch.is_grad_enabled()):
+    if with_cycle:
         images["reconstructed_t1w"] = generators.t2w_to_t1w(images["fake_t2w"])
         images["reconstructed_t2w"] = generators.t1w_to_t2w(images["fake_t1w"])
     return {name: _widen(image) for name, image in images.items()}

@@ -29,10 +29,13 @@ def turn_upright(images: Tensor) -> Tensor:
 def make_panel(images: Images, *, count: int) -> Tensor:
     """Join the first `count` images of a batch to one picture (1, height, width) in [0, 1].
 
-    Each takes two rows, real, fake and reconstructed: from T1w, then from T2w.
+    Each takes two rows, real, fake and, where there are cycles, reconstructed: from T1w, then from
+    T2w.
     """
-    shown = {name: prepare_display(images[name][:count]) for row in PANEL_ROWS for name in row}
-    rows = [torch.cat([shown[name] for name in row], dim=-1) for row in PANEL_ROWS]
+    rows = [
+        torch.cat([prepare_display(images[name][:count]) for name in row if name in images], dim=-1)
+        for row in PANEL_ROWS
+    ]
     samples = torch.cat(rows, dim=-2)  # (batch, 1, 2 height, 3 width)
     return torch.cat(list(samples), dim=-2)
 

@@ -56,7 +56,7 @@ def compute_generators(
         generators,
         real,
         with_identity="identity" in weights,
-        learns_cycle="cycle_t1w" in weights or "cycle_t2w" in weights,
+        with_cycle="cycle_t1w" in weights or "cycle_t2w" in weights,
     )
     losses: Losses = {}
     for name in ("t1w", "t2w"):
@@ -85,9 +85,8 @@ def _compute_plain_losses(
     if "adversarial" in weights:
         decision = discriminators.judge(name, images[f"fake_{name}"], _draws(real, name, TO_FOOL))
         losses[f"adversarial_loss_{name}"] = adversarial_loss(decision, is_real=True)
-    losses[f"cycle_consistency_loss_{name}"] = cycle_consistency_loss(
-        images[f"reconstructed_{name}"], target
-    )
+    if (reconstructed := images.get(f"reconstructed_{name}")) is not None:
+        losses[f"cycle_consistency_loss_{name}"] = cycle_consistency_loss(reconstructed, target)
     if "identity" in weights:
         losses[f"identity_loss_{name}"] = identity_loss(images[f"identity_{name}"], target)
     return losses

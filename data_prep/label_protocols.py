@@ -11,19 +11,21 @@ from typing import Any
 import numpy as np
 
 from data_prep.mr_signal import (
+    InversionSpinEcho,
     Mprage,
     SpinEcho,
     SpoiledEcho,
     Tissue,
+    compute_inversion_spin_echo_signal,
     compute_mprage_signal,
     compute_spin_echo_signal,
     compute_spoiled_echo_signal,
 )
 
-Sequence = Mprage | SpoiledEcho | SpinEcho
+Sequence = Mprage | SpoiledEcho | SpinEcho | InversionSpinEcho
 
-# How often a T1w is an MPRAGE, a spoiled gradient echo, a spin echo.
-T1W_KINDS = {"mprage": 0.6, "spoiled": 0.25, "spin": 0.15}
+# How often a T1w is an MPRAGE, a spoiled gradient echo, a spin echo without or with an inversion.
+T1W_KINDS = {"mprage": 0.5, "spoiled": 0.2, "spin": 0.15, "inversion spin": 0.15}
 MPRAGE_RANGES = {
     "repetition_time_s": (1.9, 2.5),
     "inversion_time_s": (0.85, 1.1),
@@ -37,6 +39,12 @@ SPOILED_RANGES = {
     "flip_angle_deg": (18.0, 30.0),
 }
 T1W_SPIN_RANGES = {"repetition_time_s": (0.45, 0.7), "echo_time_s": (0.008, 0.014)}
+# Inverted so long before that fluid is dark: a share of the repetition time, which decides it too.
+T1W_INVERSION_SPIN_RANGES = {
+    "repetition_time_s": (1.9, 2.6),
+    "inversion_share": (0.42, 0.47),
+    "echo_time_s": (0.009, 0.02),
+}
 T2W_SPIN_RANGES = {"repetition_time_s": (3.0, 6.5), "echo_time_s": (0.08, 0.12)}
 
 # Isotropic volumes, or axial slices that are thicker than their pixels.
@@ -80,6 +88,10 @@ def _draw_t1w(rng: np.random.Generator) -> Sequence:
         return Mprage(**drawn, echo_spacing_s=ECHO_SPACING_S, readouts=READOUTS)
     if kind == "spoiled":
         return SpoiledEcho(**_draw(rng, SPOILED_RANGES))
+    if kind == "inversion spin":
+        drawn = _draw(rng, T1W_INVERSION_SPIN_RANGES)
+        inversion_s = round(drawn.pop("inversion_share") * drawn["repetition_time_s"], 5)
+        return InversionSpinEcho(**drawn, inversion_time_s=inversion_s)
     return SpinEcho(**_draw(rng, T1W_SPIN_RANGES))
 
 
@@ -101,13 +113,20 @@ def compute_signal(tissue: Tissue, sequence: Sequence) -> Any:
         return compute_mprage_signal(tissue, sequence)
     if isinstance(sequence, SpoiledEcho):
         return compute_spoiled_echo_signal(tissue, sequence)
+    if isinstance(sequence, InversionSpinEcho):
+        return compute_inversion_spin_echo_signal(tissue, sequence)
     return compute_spin_echo_signal(tissue, sequence)
 
 
 def describe_protocol(protocol: Protocol) -> dict[str, Any]:
     """The protocol as a BIDS side-car states it, in seconds and degrees."""
     facts = asdict(protocol.sequence)
-    kinds = {"Mprage": ["GR", "IR"], "SpoiledEcho": ["GR"], "SpinEcho": ["SE"]}
+    kinds = {
+        "Mprage": ["GR", "IR"],
+        "SpoiledEcho": ["GR"],
+        "SpinEcho": ["SE"],
+        "InversionSpinEcho": ["SE", "IR"],
+    }
     names = {
         "repetition_time_s": "RepetitionTime",
         "inversion_time_s": "InversionTime",

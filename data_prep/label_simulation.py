@@ -23,7 +23,7 @@ from data_prep.label_maps import LabelledHead
 from data_prep.label_protocols import Protocol, compute_signal, draw_protocols
 from data_prep.label_relaxation import draw_relaxation, draw_smooth_field
 from data_prep.label_tissues import MATERIAL_NAMES, MATERIALS
-from data_prep.mr_signal import SpinEcho, Tissue, average_over_voxels
+from data_prep.mr_signal import InversionSpinEcho, SpinEcho, Tissue, average_over_voxels
 
 SIZE_SD, SHAPE_SD = 0.05, 0.03  # of the head relative to the one that was labelled
 FIELD_OF_VIEW_MM = 25.0  # about the brain: as far as the scalp
@@ -158,7 +158,7 @@ def _simulate_image(
     head = deformed.head
     signal = np.asarray(compute_signal(relaxation, protocol.sequence), np.float32)
     flows = np.array([MATERIALS[name].flows for name in MATERIAL_NAMES])[head.materials]
-    is_spin_echo = isinstance(protocol.sequence, SpinEcho)
+    is_spin_echo = isinstance(protocol.sequence, (SpinEcho, InversionSpinEcho))
     signal[flows] *= BLOOD_FLOWS_TO if is_spin_echo else rng.uniform(*INFLOW)
     grey = float(np.abs(np.median(signal[head.materials == MATERIAL_NAMES.index("cortex")])))
     signal = gaussian_filter(signal, EDGE_MM / head.spacing_mm)

@@ -79,6 +79,20 @@ class SpinEcho:
     echo_time_s: float
 
 
+@dataclass(frozen=True)
+class InversionSpinEcho:
+    """A spin echo some time after an inversion, as in T1-FLAIR.
+
+    Attributes:
+        repetition_time_s: from one inversion to the next.
+        inversion_time_s: from the inversion to the excitation.
+    """
+
+    repetition_time_s: float
+    inversion_time_s: float
+    echo_time_s: float
+
+
 def draw_tissues(rng: np.random.Generator) -> dict[str, Tissue]:
     """Draw the tissues of one subject: normal about the mean, cut at two standard deviations."""
     tissues = {}
@@ -137,6 +151,23 @@ def compute_spin_echo_signal(tissue: Tissue, sequence: SpinEcho) -> Any:
     repetition_s, echo_s = sequence.repetition_time_s, sequence.echo_time_s
     recovery = 1 - 2 * np.exp(-(repetition_s - echo_s / 2) / tissue.t1_s)
     recovery += np.exp(-repetition_s / tissue.t1_s)
+    return tissue.proton_density * recovery * np.exp(-echo_s / tissue.t2_s)
+
+
+def compute_inversion_spin_echo_signal(tissue: Tissue, sequence: InversionSpinEcho) -> Any:
+    """Signal of an inversion-prepared spin echo, in its steady state.
+
+    PD (1 - 2 exp(-TI/T1) + 2 exp(-(TR - TE/2)/T1) - exp(-TR/T1)) exp(-TE/T2): the excitation leaves
+    no Mz, the 180 degree pulse at TE/2 inverts what has grown back, and that grows on until the
+    next inversion. Bernstein, King and Zhou 2004, Handbook of MRI Pulse Sequences, section 14.2.
+
+    Returns:
+        Signal relative to water's equilibrium; negative before the tissue's zero crossing.
+    """
+    repetition_s, echo_s = sequence.repetition_time_s, sequence.echo_time_s
+    recovery = 1 - 2 * np.exp(-sequence.inversion_time_s / tissue.t1_s)
+    recovery += 2 * np.exp(-(repetition_s - echo_s / 2) / tissue.t1_s)
+    recovery -= np.exp(-repetition_s / tissue.t1_s)
     return tissue.proton_density * recovery * np.exp(-echo_s / tissue.t2_s)
 
 

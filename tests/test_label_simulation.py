@@ -32,6 +32,7 @@ from data_prep.label_tissues import MATERIAL_NAMES
 from data_prep.labels import list_files, simulate_labels
 from data_prep.mr_signal import (
     TISSUES,
+    InversionSpinEcho,
     Mprage,
     SpinEcho,
     SpoiledEcho,
@@ -94,7 +95,7 @@ def test_protocols_stay_in_their_ranges_and_all_kinds_occur() -> None:
     rng = np.random.default_rng(0)
     drawn = [draw_protocols(rng) for _ in range(200)]
     kinds = {type(t1w.sequence) for t1w, _ in drawn}
-    assert kinds == {Mprage, SpoiledEcho, SpinEcho}
+    assert kinds == {Mprage, SpoiledEcho, SpinEcho, InversionSpinEcho}
     for t1w, t2w in drawn:
         if isinstance(t1w.sequence, Mprage):
             low, high = MPRAGE_RANGES["inversion_time_s"]
@@ -176,6 +177,7 @@ def test_vessels_are_thin_and_lie_in_the_fluid_about_the_brain(head: LabelledHea
     ("sequence", "low", "high"),
     [
         (SpinEcho(repetition_time_s=0.5, echo_time_s=0.01), 0.0, 0.3),
+        (InversionSpinEcho(2.2, 1.0, 0.012), 0.0, 0.3),
         (SpoiledEcho(repetition_time_s=0.02, echo_time_s=0.004, flip_angle_deg=25.0), 0.4, 2.0),
     ],
 )

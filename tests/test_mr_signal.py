@@ -10,11 +10,13 @@ import pytest
 
 from data_prep.mr_signal import (
     TISSUES,
+    InversionSpinEcho,
     Mprage,
     SpinEcho,
     Tissue,
     add_rician_noise,
     average_over_voxels,
+    compute_inversion_spin_echo_signal,
     compute_mprage_signal,
     compute_spin_echo_signal,
     draw_tissues,
@@ -80,6 +82,24 @@ def test_spin_echo_after_a_long_wait_is_proton_density_times_t2_decay() -> None:
     # 0.8 exp(-2) = 0.108268
     signal = compute_spin_echo_signal(TISSUE, SpinEcho(repetition_time_s=100, echo_time_s=0.2))
     assert signal == pytest.approx(0.108268, abs=1e-6)
+
+
+def test_a_spin_echo_after_an_inversion_equals_the_value_worked_out_by_hand() -> None:
+    # 0.8 (1 - 2 exp(-0.9) + 2 exp(-1.99) - exp(-2)) exp(-0.2)
+    # = 0.8 * 0.324916 * 0.818731 = 0.212815
+    sequence = InversionSpinEcho(repetition_time_s=2, inversion_time_s=0.9, echo_time_s=0.02)
+    signal = compute_inversion_spin_echo_signal(TISSUE, sequence)
+    assert signal == pytest.approx(0.212815, abs=1e-6)
+
+
+def test_a_spin_echo_just_after_an_inversion_is_the_one_without_upside_down() -> None:
+    """What has grown back by then is all inverted, and excited at once."""
+    repetition_s, echo_s = 3.0, 0.1
+    plain = compute_spin_echo_signal(TISSUE, SpinEcho(repetition_s, echo_s))
+    inverted = compute_inversion_spin_echo_signal(
+        TISSUE, InversionSpinEcho(repetition_s, 0.0, echo_s)
+    )
+    assert inverted == pytest.approx(-plain)
 
 
 def test_a_voxel_of_two_tissues_has_their_mean() -> None:

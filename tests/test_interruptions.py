@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 import resource
 import shutil
@@ -11,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ import torch
 from ignite.engine import Events
 from scripts.checkpoints import list_checkpoints, load_newest_checkpoint
 
+from tests.forked_processes import get_forking_context
 from tests.slice_dataset_fixture import BUNDLE, write_slice_dataset
 from tests.training_runs import SMALL, list_tensors, make_workflow, train
 
 OPTIONS = {"max_epochs": 4, "sampling": "shuffled"}
 LAST = "checkpoint_00000012.pt"
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +61,19 @@ def kill_self() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_child(work: Callable[[], object]) -> int:
-    """Exit code of a process that does the work."""
-    child = multiprocessing.get_context("fork").Process(target=work)
+def run_child(work: Callable[..., object], *arguments: Path) -> int:
+    """Exit code of a process that does the work.
+
+    It forks from a server without threads: forked from here, it might wait for ever for a lock
+    that a thread of this process held.
+    """
+    child = get_forking_context().Process(target=work, args=arguments)
     child.start()
     child.join(timeout=120)
+    hangs = child.is_alive()
+    child.kill()
+    child.join()
+    assert not hangs
     assert child.exitcode is not None
     return child.exitcode
 
@@ -115,18 +123,12 @@ def kill_before_rename(dataset_dir: Path, output_dir: Path) -> None:
 
 MOMENTS: dict[str, tuple[Callable[[Path, Path], None], str]] = {
     "in a step": (kill_in_step, "checkpoint_00000006.pt"),
-    "in the first checkpoint": (
-        lambda data, out: kill_in_save(data, out, name="checkpoint", number=1),
-        "",
-    ),
+    "in the first checkpoint": (partial(kill_in_save, name="checkpoint", number=1), ""),
     "in a checkpoint": (
-        lambda data, out: kill_in_save(data, out, name="checkpoint", number=3),
+        partial(kill_in_save, name="checkpoint", number=3),
         "checkpoint_00000006.pt",
     ),
-    "in a model": (
-        lambda data, out: kill_in_save(data, out, name="model", number=10),
-        "checkpoint_00000009.pt",
-    ),
+    "in a model": (partial(kill_in_save, name="model", number=10), "checkpoint_00000009.pt"),
     "before a rename": (kill_before_rename, "checkpoint_00000006.pt"),
 }
 
@@ -141,7 +143,7 @@ def test_a_killed_training_goes_on_to_the_bit(
     tmp_path: Path, dataset_dir: Path, finished: Path, moment: str
 ) -> None:
     work, newest = MOMENTS[moment]
-    assert run_child(lambda: work(dataset_dir, tmp_path)) == -signal.SIGKILL
+    assert run_child(work, dataset_dir, tmp_path) == -signal.SIGKILL
     found = load_newest_checkpoint(tmp_path)
     assert (found[0].name if found else "") == newest
     train(dataset_dir, tmp_path, resume=True, **OPTIONS)
@@ -169,7 +171,7 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_last_one_and_says_so(
     train(dataset_dir, output_dir, **(OPTIONS | {"max_epochs": 2}))
     before = (output_dir / "checkpoint_00000006.pt").read_bytes()
     report = tmp_path / "report.txt"
-    assert run_child(lambda: train_with_limit(dataset_dir, output_dir, report)) == 3
+    assert run_child(train_with_limit, dataset_dir, output_dir, report) == 3
     assert "checkpoint_00000009.pt: could not be written" in report.read_text()
     assert "make room, then go on with --resume true" in report.read_text()
     assert list_checkpoints(output_dir)[-1].read_bytes() == before

@@ -79,9 +79,10 @@ def write_evaluation(training: FullTraining, first: int, **figures: float) -> No
     (training.evaluation / "report.html").touch()
 
 
-@pytest.fixture
-def compared(tmp_path: Path) -> tuple[Plan, dict[str, Any]]:
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, dict[str, Any]]:
     """Two folds of five subjects each; the resizing row has not been trained yet."""
+    tmp_path = tmp_path_factory.mktemp("compared")
     plan = load(tmp_path)
     trainings = plan.list_trainings([tmp_path / "a", tmp_path / "b"], tmp_path, split="test")
     gains = {"baseline": 0.0, "default": 0.07, "paired": 0.1}

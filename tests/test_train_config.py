@@ -29,6 +29,7 @@ OWN_CONFIGS = (
     "recipes/paired",
     "recipes/few_pairs",
     "recipes/large",
+    "recipes/ngf",
     "recipes/simulated_pairs",
 )
 SHARED_WITH_INFERENCE = ("slices", "slice_distance_mm", "features", "blocks", "upsampling")
@@ -113,7 +114,7 @@ def test_a_misspelt_option_is_an_error_with_the_right_name(
 
 
 def test_an_overlay_may_bring_a_component_that_is_used(tmp_path: Path, dataset_dir: Path) -> None:
-    options = {"my_edge": 0.3, "structure_loss#edge": "@my_edge"}
+    options = {"my_noise": 0.03, "structure_loss#noise": "@my_noise"}
     train(dataset_dir, tmp_path, max_epochs=1, epoch_length=1, **options)
     assert list(tmp_path.rglob("checkpoint_*.pt"))
 

@@ -97,11 +97,12 @@ lint: setup  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The shipped weights (copy run/*.pt to bundle/models, run/discriminators to bundle). MAPS: folder of SynthSeg's label maps. SCANS: BIDS folders of real pairs to measure
-# on, commas between, with SCAN_OPTIONS such as "--brain_extraction A=none,B=deepbet".
+# The shipped weights: run/*.pt is what bundle/models holds, run/discriminators what bundle/discriminators.
+# MAPS: folder of SynthSeg's label maps. SCANS: BIDS folders of real pairs to measure on, commas between, with
+# SCAN_OPTIONS such as "--brain_extraction A=none,B=deepbet --groups groups.tsv".
 WEIGHTS ?= outputs/weights
 WEIGHTS_DIR = $(abspath $(WEIGHTS))
-SESSIONS ?= 4
+SESSIONS ?= 3
 MAPS_LICENCE ?= Apache-2.0 (BBillot/SynthSeg, data/training_label_maps)
 TRAINING_OPTIONS ?=
 EVALUATE = evaluate --config_file "['configs/train.json','configs/evaluate.json']" $(TRAINING_OPTIONS)

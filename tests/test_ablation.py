@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,38 @@ def test_goals_say_what_was_found_and_whether_it_is_met(
     assert found["checkerboard up to 1.05"].is_met
     text = format_tables(plan, content, goals)
     assert "| T1w to T2w: Dice ratio from 0.95 | 0.909 | not met |" in text
+
+
+def test_the_share_of_the_gap_is_of_the_seeds_that_all_three_have(tmp_path: Path) -> None:
+    """A second seed of the baseline that does well takes nothing from the recipe's first."""
+    plan = load(tmp_path)
+    gains = {("baseline", 0): 0.0, ("baseline", 1): 0.06, ("default", 0): 0.07, ("paired", 0): 0.1}
+    trainings = [
+        training
+        for training in plan.list_trainings([tmp_path / "a"], tmp_path, split="test")
+        if (training.recipe, training.seed) in {*gains, ("default", 1)}
+    ]
+    for training in trainings:
+        gain = gains.get((training.recipe, training.seed), 0.07)
+        write_evaluation(training, 0, ssim=0.5 + gain, psnr=20.0)
+    assert plan.goals is not None
+    goals = judge_goals(compare_rows(plan, trainings, seed=0), plan.goals)
+    closed = [goal.found for goal in goals if "60% of the SSIM" in goal.words]
+    assert closed == ["70%", "70%"]
+
+
+def test_seeds_are_compared_where_all_of_a_row_were_measured(tmp_path: Path) -> None:
+    """A fold of easier heads that only one seed has seen is no chance of the seed."""
+    plan = load(tmp_path).select(["default"])
+    plan = replace(plan, goals=None)
+    trainings = plan.list_trainings([tmp_path / "a", tmp_path / "b"], tmp_path, split="test")
+    seen = [each for each in trainings if (each.seed, each.dataset_dir.name) != (1, "b")]
+    for training in seen:
+        ssim = 0.5 if training.dataset_dir.name == "a" else 0.9
+        write_evaluation(training, 0 if ssim == 0.5 else SUBJECTS, ssim=ssim)
+    found = compare_rows(plan, seen, seed=0)["by_seed"]
+    by_seed = {row["seed"]: row["ssim"] for row in found if row["comparison"] == "t2w"}
+    assert by_seed == pytest.approx({0: 0.502, 1: 0.502})
 
 
 def test_without_a_reference_only_trivial_rows_and_structure_are_judged(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from pathlib import Path
 
-import pytest
 from scripts import ablate
+from scripts.ablation.plan import load_plan
 
 from tests.slice_dataset_fixture import BUNDLE
 
@@ -27,18 +29,22 @@ def take_up(folder: Path) -> list[Path]:
     return datasets
 
 
-@pytest.mark.parametrize(("fold", "options"), [("fold_1", {})])
-def test_its_tables_are_what_the_command_writes(
-    tmp_path: Path, fold: str, options: dict[str, str]
-) -> None:
-    datasets = [path for path in take_up(tmp_path) if path.name == fold]
+def test_its_tables_are_what_the_command_writes(tmp_path: Path) -> None:
     text = ablate.report(
         plan=str(STEPS),
-        dataset_dirs=",".join(map(str, datasets)),
+        dataset_dirs=",".join(map(str, take_up(tmp_path))),
         output_dir=str(tmp_path / "rows"),
-        **options,
     )
-    tables = [block for block in text.split("\n\n") if block.startswith("|")]
-    assert len(tables) == 3  # a direction each, and the goals
-    for table in tables:
-        assert table.strip() in CARD
+    written, _ = text.split("\nWritten: ")
+    told = re.search(r"<!-- ablation -->\n\n(.*?)\n\n<!-- end of ablation -->", CARD, re.DOTALL)
+    assert told is not None
+    assert told[1] == written.strip()
+
+
+def test_the_kept_recipes_are_those_of_the_plan() -> None:
+    kept = list(ROWS.glob("*/*/seed_*/recipe.json"))
+    rows = {row.name: row.overlay for row in load_plan(STEPS, BUNDLE / "configs").rows}
+    assert kept
+    for path in kept:
+        seed = int(path.parent.name.removeprefix("seed_"))
+        assert json.loads(path.read_text()) == {**rows[path.parts[-3]], "seed": seed}, path

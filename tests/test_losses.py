@@ -287,6 +287,14 @@ def test_ssim_loss_is_that_of_scikit_image_inside_the_brain() -> None:
     assert loss.dtype == real.dtype
 
 
+def test_ssim_loss_is_computed_in_single_precision_of_half() -> None:
+    generator = torch.Generator().manual_seed(4)
+    images = [(2 * torch.rand(1, 3, 24, 24, generator=generator) - 1).bfloat16() for _ in range(2)]
+    mask = torch.ones(1, 1, 24, 24, dtype=torch.bool)
+    expected = ssim_loss(*(image.float() for image in images), mask=mask)
+    assert torch.equal(ssim_loss(*images, mask=mask), expected)
+
+
 def test_ssim_loss_pays_for_contrast_where_the_distance_does_not() -> None:
     real = make_blobs(1)
     flattened, doubtful = 0.5 * real, real + 0.5 * real.abs().mean() * real.sign()

@@ -12,6 +12,7 @@ from scripts.checkpoints import list_checkpoints, load_checkpoint
 from scripts.image_panels import make_panel
 from scripts.losses import ssim_loss
 from scripts.networks import PatchDiscriminator, initialise_weights
+from scripts.objectives import _compute_paired_losses
 
 from tests.slice_dataset_fixture import write_slice_dataset
 from tests.test_engines import CPU, NETWORKS, Step, count_passes
@@ -67,6 +68,24 @@ def test_paired_training_can_pay_for_structural_dissimilarity_too(dataset_dir: P
         torch.testing.assert_close(output[f"paired_ssim_loss_{name}"], expected)
         total += 4 * expected + 10 * output[f"paired_loss_{name}"]
     torch.testing.assert_close(output["generator_loss"], total)
+
+
+def test_what_only_one_image_of_a_pair_shows_costs_nothing(dataset_dir: Path) -> None:
+    """Not beside it either, where the windows of SSIM reach across the edge."""
+    image = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    masks = {name: torch.ones(1, 1, 32, 32, dtype=torch.bool) for name in ("t1w", "t2w")}
+    masks["t2w"][..., 16:] = False
+    real = {"t1w": image, "t2w": image.where(masks["t2w"], -1.0)}
+    weights = {"paired": torch.tensor(1.0), "paired_ssim": torch.tensor(1.0)}
+    losses = _compute_paired_losses("t2w", {"fake_t2w": image}, real, masks, weights)
+    assert set(losses) == {"paired_loss_t2w", "paired_ssim_loss_t2w"}
+    assert all(float(loss) == pytest.approx(0, abs=1e-6) for loss in losses.values())
+
+
+def test_an_epoch_without_any_loss_is_an_error_before_the_training(dataset_dir: Path) -> None:
+    trainer = make_trainer(dataset_dir, *PAIRED, lambda_paired=[[1, 5.0], [2, 0.0]])
+    with pytest.raises(ValueError, match="epoch 2: the weights of all losses"):
+        trainer.run()
 
 
 def test_paired_training_leaves_the_discriminators_alone(dataset_dir: Path) -> None:

@@ -128,6 +128,12 @@ class CycleGanTrainer(Trainer):
                 f"lambda_{used[0]} is above 0, but no registered pairs are drawn. Expected "
                 "--sampling paired, or the pairs of some subjects: --pair_subjects 3."
             )
+        for epoch in range(self.state.epoch + 1, self.state.max_epochs + 1):
+            if not any(vars(self.weights.at(epoch)).values()):
+                raise ValueError(
+                    f"epoch {epoch}: the weights of all losses (lambda_*) are 0, so that there is "
+                    "nothing to learn. Expected at least one above 0."
+                )
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> list[dict[str, Tensor]]:
         torch.compiler.cudagraph_mark_step_begin()

@@ -36,7 +36,7 @@ def make_panel(images: Images, *, count: int) -> Tensor:
         torch.cat([prepare_display(images[name][:count]) for name in row if name in images], dim=-1)
         for row in PANEL_ROWS
     ]
-    samples = torch.cat(rows, dim=-2)  # (batch, 1, 2 height, 3 width)
+    samples = torch.cat(rows, dim=-2)  # (batch, 1, 2 height, 2 or 3 width)
     return torch.cat(list(samples), dim=-2)
 
 

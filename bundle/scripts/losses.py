@@ -65,7 +65,7 @@ def ssim_loss(synthetic: Tensor, real: Tensor, *, mask: Tensor) -> Tensor:
         real: the same shape, registered to what was translated.
         mask: brain that both images show, boolean, (batch, 1 or channel, height, width).
     """
-    images = (0.5 * (image + 1) for image in (synthetic, real))
+    images = (0.5 * (_widen(image) + 1) for image in (synthetic, real))
     return _compute_masked_mean(1 - ssim_map(*images, data_range=1.0), mask).to(_widen(real).dtype)
 
 

@@ -100,14 +100,15 @@ def _compute_paired_losses(
         return {}
     prefix, fake = ("pair_", "paired_") if "pair_t1w" in real else ("", "fake_")
     brain_t1w, brain_t2w = masks[f"{prefix}t1w"], masks[f"{prefix}t2w"]
-    images_of_pair = images[f"{fake}{name}"], real[f"{prefix}{name}"]
+    synthetic, target = images[f"{fake}{name}"], real[f"{prefix}{name}"]
+    known = brain_t2w | ~brain_t1w
     losses: Losses = {}
     if "paired" in weights:
-        known = brain_t2w | ~brain_t1w
-        losses[f"paired_loss_{name}"] = paired_loss(*images_of_pair, known=known)
+        losses[f"paired_loss_{name}"] = paired_loss(synthetic, target, known=known)
     if "paired_ssim" in weights:
+        target = target.where(known, synthetic.detach())  # windows reach beyond what both show
         shared = brain_t1w & brain_t2w
-        losses[f"paired_ssim_loss_{name}"] = ssim_loss(*images_of_pair, mask=shared)
+        losses[f"paired_ssim_loss_{name}"] = ssim_loss(synthetic, target, mask=shared)
     return losses
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from scripts.ablation.goals import REAL
 from scripts.ablation.plan import Plan, Row
 from scripts.evaluation.evaluation_folders import Evaluation, load_evaluations
 from scripts.evaluation.figure_tables import SESSION, without_nan
@@ -61,6 +62,7 @@ def compare_rows(plan: Plan, trainings: Sequence[FullTraining], *, seed: int) ->
         "rows": without_nan(summarise_figures(table, figures, seed=seed)),
         "differences": without_nan(_compare(plan, table, found, seed)),
         "by_seed": _list_seeds(table, found),
+        "common": _average_for_goals(plan, table, figures),
         "done": len(done),
         "of": len(trainings),
     }
@@ -121,7 +123,7 @@ def _compare(plan: Plan, table: pd.DataFrame, found: list[str], seed: int) -> li
     trivial = table.loc[table["kind"] == "trivial", "model"].unique().tolist()
     for row in plan.rows:
         for other in _list_others(plan, row, found, trivial) if row.name in found else []:
-            both = _select_common(table, row.name, other)
+            both = _select_common(table, (row.name, other))
             if len(both):
                 rows += compare_models(both, DECISIVE, models=[row.name], others=[other], seed=seed)
     families = _list_families(rows, trivial)
@@ -151,17 +153,50 @@ def _correct(family: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "p_holm": p} for row, p in zip(family, adjusted, strict=True)]
 
 
-def _select_common(table: pd.DataFrame, model: str, other: str) -> pd.DataFrame:
-    """Rows of two models in the sessions, of datasets and seeds, that both have."""
+def _select_common(table: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
+    """Rows of some models in the sessions, of datasets and seeds, that all of them have."""
     keys = ["comparison", *SESSION]
-    both = table[table["model"].isin((model, other))]
-    return both[both.groupby(keys)["model"].transform("nunique") == 2]
+    rows = table[table["model"].isin(models)]
+    return rows[rows.groupby(keys)["model"].transform("nunique") == len(models)]
+
+
+def _average_for_goals(
+    plan: Plan, table: pd.DataFrame, figures: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Means that a goal puts in relation, over subjects, in the sessions that all of them have."""
+    if plan.goals is None:
+        return {}
+    goals = plan.goals
+    related = {"ssim": (goals.recipe, goals.reference, goals.ceiling), "dice": (goals.recipe, REAL)}
+    return {
+        figure: _average_common(table, models, figure)
+        for figure, models in related.items()
+        if figure in figures and all(models)
+    }
+
+
+def _average_common(
+    table: pd.DataFrame, models: Sequence[str], figure: str
+) -> list[dict[str, Any]]:
+    keys = ["comparison", "model"]
+    common = _select_common(table, models)
+    subjects = common.groupby([*keys, "dataset", "subject_id"], sort=False)[figure].mean()
+    means = subjects.groupby(level=keys, sort=False).mean().rename("mean").reset_index()
+    listed: Any = without_nan(means.to_dict(orient="records"))
+    return list(listed)
 
 
 def _list_seeds(table: pd.DataFrame, found: list[str]) -> list[dict[str, Any]]:
-    """Mean of each row's figures for each seed: how much of a difference is chance."""
+    """Mean of each row's figures for each seed: how much of a difference is chance.
+
+    In the sessions that all seeds of a row have: other subjects are another chance.
+    """
     models = table[table["model"].isin(found)].copy()
-    models["seed"] = models["session"].str.extract(r" seed (\d+)$")[0].astype(int)
+    parts = models["session"].str.extract(r"^(?P<name>.*) seed (?P<seed>\d+)$")
+    models["seed"] = parts["seed"].astype(int)
+    seeds = models.groupby("model")["seed"].transform("nunique")
+    session = [models["model"], models["comparison"], models["subject_id"], parts["name"]]
+    models = models[models.groupby(session)["seed"].transform("nunique") == seeds]
     keys = ["model", "seed", "comparison"]
     means = models.groupby(keys, sort=False)[list(DECISIVE)].mean().reset_index()
     listed: Any = without_nan(means.to_dict(orient="records"))

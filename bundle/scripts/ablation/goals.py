@@ -82,6 +82,15 @@ def find_mean(content: Content, model: str, comparison: str, figure: str) -> flo
     return None
 
 
+def find_common(content: Content, model: str, comparison: str, figure: str) -> float | None:
+    """Mean over the sessions that all those whom a goal relates have; None where there are none."""
+    for row in content["common"].get(figure, ()):
+        if (row["model"], row["comparison"]) == (model, comparison):
+            mean: float | None = row["mean"]
+            return mean
+    return None
+
+
 def find_difference(
     content: Content, model: str, other: str, comparison: str, figure: str
 ) -> Mapping[str, Any] | None:
@@ -121,15 +130,15 @@ def _judge_gap(content: Content, settings: GoalSettings, comparison: str) -> Goa
         f"{DIRECTIONS[comparison]}: {settings.gap_closed:.0%} of the SSIM from "
         f"{settings.reference} to {settings.ceiling or 'the paired ceiling'}"
     )
-    recipe, ceiling = (
-        find_difference(content, name, settings.reference, comparison, "ssim")
-        for name in (settings.recipe, settings.ceiling)
+    recipe, low, high = (
+        find_common(content, name, comparison, "ssim")
+        for name in (settings.recipe, settings.reference, settings.ceiling)
     )
-    if recipe is None or ceiling is None or recipe["subjects"] != ceiling["subjects"]:
+    if recipe is None or low is None or high is None:
         return Goal(words, "", None)
-    if ceiling["mean"] <= 0:
+    if high <= low:
         return Goal(words, f"{settings.ceiling} is not above {settings.reference}", False)
-    closed = recipe["mean"] / ceiling["mean"]
+    closed = (recipe - low) / (high - low)
     return Goal(words, f"{closed:.0%}", closed >= settings.gap_closed)
 
 
@@ -164,7 +173,7 @@ def _judge_structure(content: Content, settings: GoalSettings, comparison: str) 
     low, high = settings.slice_ratio
     source = "t1w_cycle" if comparison == "t2w" else "t2w_cycle"
     recipe = settings.recipe
-    dice, real = (find_mean(content, name, comparison, "dice") for name in (recipe, REAL))
+    dice, real = (find_common(content, name, comparison, "dice") for name in (recipe, REAL))
     ratio = None if dice is None or not real else dice / real
     slices = find_mean(content, recipe, comparison, "slice_ratio")
     hidden = find_mean(content, recipe, source, "hidden_code_drop")

@@ -55,7 +55,8 @@ def describe_extent(content: Content) -> str:
     lines = [f"{extent}: {', '.join(rows)}" for extent, rows in names.items()]
     return (
         f"{content['done']} of {content['of']} trainings. Means and 95 % intervals over subjects "
-        f"of the part {content['evaluations'][0]['split']}. {'; '.join(lines)}."
+        f"of the part {content['evaluations'][0]['split']}. {'; '.join(lines)}. Differences are of "
+        "the seeds and datasets that both rows have."
     )
 
 

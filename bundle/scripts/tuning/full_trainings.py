@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
@@ -13,6 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from scripts.checksums import compute_sha256_once
+from scripts.config_references import load_config, without_description
 from scripts.tuning.search_space import CHOSEN_ON
 from scripts.tuning.trial_process import LOG, TrialError, running_trial
 from scripts.whole_files import write_text
@@ -130,11 +132,17 @@ def check_begun(training: FullTraining, place: TrainingPlace) -> None:
         return
     for name, content in _describe_origin(training, place).items():
         path = training.folder / name
-        if not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != content:
+        if not path.is_file():
+            raise ValueError(
+                f"{training.folder}: holds a training, but no {name} that says which. Move the "
+                "folder away to train this one."
+            )
+        if json.loads(path.read_text(encoding="utf-8")) != content:
             raise ValueError(
                 f"{training.folder}: {name} says that another recipe was trained in this folder, "
-                "or with other --overrides, on another dataset, or evaluated with other options. "
-                f"Expected {json.dumps(content)}. Move the folder away to train this one."
+                "or with other --overrides or defaults, on another dataset, or evaluated with "
+                f"other options. Expected {json.dumps(content)}. Move the folder away to train "
+                "this one."
             )
 
 
@@ -142,8 +150,19 @@ def _describe_origin(training: FullTraining, place: TrainingPlace) -> dict[str, 
     dataset = compute_sha256_once(training.dataset_dir / "slices.parquet")
     return {
         RECIPE: dict(training.overlay),
-        ORIGIN: {"slices_sha256": dataset, "evaluated": dict(place.evaluated)},
+        ORIGIN: {
+            "slices_sha256": dataset,
+            "defaults_sha256": _hash_defaults(place.bundle / "configs"),
+            "evaluated": dict(place.evaluated),
+        },
     }
+
+
+def _hash_defaults(configs: Path) -> str:
+    """Of what the overlay lies upon, without the words for people."""
+    names = ("train.json", "evaluate.json")
+    defaults = [without_description(load_config(configs / name)) for name in names]
+    return hashlib.sha256(json.dumps(defaults, sort_keys=True).encode()).hexdigest()
 
 
 def _name_files(training: FullTraining, place: TrainingPlace, *others: str) -> list[Path]:

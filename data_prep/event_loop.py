@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,10 +18,13 @@ def running_loop() -> Iterator[IOLoop]:
 
     dask would start one, but gives up with an AssertionError when its thread has not begun after
     ten seconds: so long may a machine stand still that is short of memory, or that was suspended.
+    And it starts one under a lock, for which a client that is closed takes the same one: were one
+    that failed to connect collected as garbage in between, it would wait for itself for ever.
 
     Raises:
         OSError: none has begun after a minute.
     """
+    gc.collect()
     for _ in range(ATTEMPTS):
         runner = LoopRunner()
         try:

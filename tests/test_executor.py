@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 import torch
 from distributed import LocalCluster
-from distributed.utils import LoopRunner
+from distributed.utils import LoopRunner, _CollectErrorThread
 
 from data_prep import executor, subject, threads
 from data_prep.bids_inputs import BidsInputs, build_from_bids
@@ -185,6 +186,35 @@ def test_a_thread_that_begins_late_is_waited_for(monkeypatch):
     with running_loop() as loop:
         assert loop.asyncio_loop.is_running()
     assert len(calls) == 2
+
+
+class UnclosedClient:
+    """In a cycle, as one in the traceback of its error; closing it takes dask's lock."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        LoopRunner().stop()
+
+
+@pytest.mark.timeout(60)
+def test_a_client_that_nobody_closed_is_not_waited_for_while_a_loop_starts(monkeypatch):
+    """Though the collector comes by within the lock."""
+
+    class CollectingThread(_CollectErrorThread):
+        def __init__(self, *arguments, **options):
+            gc.collect()
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr("distributed.utils._CollectErrorThread", CollectingThread)
+    gc.disable()
+    try:
+        UnclosedClient()
+        with running_loop() as loop:
+            assert loop.asyncio_loop.is_running()
+    finally:
+        gc.enable()
 
 
 def test_a_machine_on_which_no_thread_begins_is_said_to_be_overloaded(monkeypatch):

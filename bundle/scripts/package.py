@@ -23,7 +23,7 @@ NAME = "brain_mri_t1w_t2w_cyclegan"  # of the folder, the archive, and the bundl
 BUNDLE = Path(__file__).resolve().parents[1]
 FOLDERS = ("configs", "docs", "scripts")
 REWRITTEN = ("inference", "train", "metadata")
-LEFT_OUT = ("__pycache__", "*.pyc", ".*", "outputs", "*.log", "*.pt", "ablation_rows")
+LEFT_OUT = ("__pycache__", "*.pyc", ".*", "outputs", "*.log", "*.pt", "*_rows")
 
 
 @SetParseFn(str, "output", "models_dir", "models_url")  # a folder "1e3" is no number

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,14 @@ from data_prep.mr_signal import TISSUES, Tissue
 
 Map = NDArray[np.floating[Any]]
 
-# T1 and T2 in seconds at 3 T as Wansapura et al. 1999 (J Magn Reson Imaging 9:531) found them. They
-# are far from those of TISSUES, by a fourth for T1; a subject's lie anywhere between the two.
-ELSEWHERE = {"GM": (1.331, 0.110), "WM": (0.832, 0.080)}
+# What others than TISSUES' sources found in living brains at 3 T, in seconds: publications differ
+# by a fourth, and a subject's lie anywhere between them. T1 is one of TISSUES or that of Wansapura
+# et al. 1999 (J Magn Reson Imaging 9:531). T2 is none of TISSUES, which is of excised tissue and
+# makes grey matter brighter than scans show it: Wansapura et al.; Gelman et al. 1999 (Radiology
+# 210:759; 14.4 and 18.0 per second); Cox and Gowland 2010 (Magn Reson Med 64:1440; frontal and
+# occipital cortex averaged).
+T1_S = {"GM": (TISSUES["GM"][0].t1_s, 1.331), "WM": (TISSUES["WM"][0].t1_s, 0.832)}
+T2_S = {"GM": (0.110, 1 / 14.4, 0.072), "WM": (0.080, 1 / 18.0, 0.071)}
 SUBJECT_SD = 0.04  # between subjects, relative, beside that
 
 # T1 grows with the cube root of the field in most tissues (Bottomley et al. 1984, Med Phys 11:425);
@@ -49,7 +53,7 @@ def draw_relaxation(
         field_strength_t: 1.5 or 3.
         rng: of the subject.
     """
-    tissues = _draw_tissues(field_strength_t, rng)
+    tissues = draw_tissues(field_strength_t, rng)
     table = np.array([_mix(MATERIALS[name], tissues) for name in MATERIAL_NAMES], np.float32)
     rate_1, rate_2, water = (table[:, column][head.materials] for column in range(3))
     myelin = draw_texture(head, rng)
@@ -64,17 +68,17 @@ def draw_relaxation(
     )
 
 
-def _draw_tissues(field_strength_t: float, rng: np.random.Generator) -> dict[str, Tissue]:
+def draw_tissues(field_strength_t: float, rng: np.random.Generator) -> dict[str, Tissue]:
+    """Draw relaxation times and water content of one subject's tissues, by their names."""
     tissues = {}
-    share = rng.uniform()
+    t1_shares, t2_shares = rng.dirichlet(np.ones(2)), rng.dirichlet(np.ones(3))
     field = (field_strength_t / FIELD_OF_TISSUES_T) ** FIELD_EXPONENT
     for name, (mean, _) in TISSUES.items():
-        t1_s, t2_s, water = astuple(mean)
-        other_t1_s, other_t2_s = ELSEWHERE.get(name, (t1_s, t2_s))
         longer = 1 + SUBJECT_SD * np.clip(rng.standard_normal(2), -2, 2)
-        t1_s = longer[0] * (share * t1_s + (1 - share) * other_t1_s)
-        t2_s = longer[1] * (share * t2_s + (1 - share) * other_t2_s)
-        tissues[name] = Tissue(t1_s if name == FLUID else t1_s * field, t2_s, water)
+        t1_s = longer[0] * float(np.dot(t1_shares, T1_S.get(name, (mean.t1_s,) * 2)))
+        t2_s = longer[1] * float(np.dot(t2_shares, T2_S.get(name, (mean.t2_s,) * 3)))
+        t1_s *= 1 if name == FLUID else field
+        tissues[name] = Tissue(t1_s, t2_s, mean.proton_density)
     return tissues
 
 

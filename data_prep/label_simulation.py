@@ -35,9 +35,17 @@ INFLOW = (0.6, 1.6)  # and in a gradient echo, where fresh blood may be bright
 # there in bone, as brain extraction programs err.
 RIM_MM, RIM_SD_MM, RIM_SMOOTHNESS_MM, RIM_RANGE_MM = 1.0, 0.8, 12.0, (0.0, 3.5)
 
+# The fluid about the brain, which the maps carry on to the skull, ends at the dura mater, so far
+# beyond the brain's surface in mm.
+FLUID_MM, FLUID_SD_MM, FLUID_SMOOTHNESS_MM, FLUID_RANGE_MM = 0.5, 0.8, 12.0, (0.0, 4.0)
+
 # Vessels about the brain: where two smooth fields are near zero at once, which is along curves.
 # These are some 2 mm thick and fill a fifteenth of the fluid.
 VESSEL_SMOOTHNESS_MM, VESSEL_LEVEL = 3.0, 0.33
+
+SUBARACHNOID_CSF, DURA, VESSEL = (
+    np.uint8(MATERIAL_NAMES.index(name)) for name in ("subarachnoid CSF", "dura", "vessel")
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ def simulate_session(head: LabelledHead, *, name: str, seed: int, number: int) -
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
     protocols = draw_protocols(rng)
     field_strength_t = protocols[0].field_strength_t
-    head = draw_vessels(head, rng)
+    head = draw_vessels(draw_dura(head, rng), rng)
     relaxation = draw_relaxation(head, field_strength_t=field_strength_t, rng=rng)
     size = 1 + SIZE_SD * np.clip(rng.standard_normal(), -2, 2)
     shape = 1 + SHAPE_SD * np.clip(rng.standard_normal(3), -2, 2)
@@ -118,15 +126,26 @@ def simulate_session(head: LabelledHead, *, name: str, seed: int, number: int) -
     )
 
 
+def draw_dura(head: LabelledHead, rng: np.random.Generator) -> LabelledHead:
+    """The head whose fluid gives way to dura mater some way beyond the brain's surface."""
+    field = draw_smooth_field(head, FLUID_SMOOTHNESS_MM, rng)
+    depth_mm = np.clip(FLUID_MM + FLUID_SD_MM * field, *FLUID_RANGE_MM)
+    beyond = (head.distance_mm > depth_mm) & (head.materials == SUBARACHNOID_CSF)
+    return replace(
+        head,
+        materials=np.where(beyond, DURA, head.materials),
+        classes=np.where(beyond, np.uint8(0), head.classes),
+    )
+
+
 def draw_vessels(head: LabelledHead, rng: np.random.Generator) -> LabelledHead:
     """The head with vessels along curves through the fluid about the brain, whose class stays."""
     near = np.ones(head.labels.shape, dtype=bool)
     for _ in range(2):
         field = draw_smooth_field(head, VESSEL_SMOOTHNESS_MM, rng)
         near &= np.abs(field) < VESSEL_LEVEL
-    near &= head.materials == MATERIAL_NAMES.index("subarachnoid CSF")
-    materials = np.where(near, np.uint8(MATERIAL_NAMES.index("vessel")), head.materials)
-    return replace(head, materials=materials)
+    near &= head.materials == SUBARACHNOID_CSF
+    return replace(head, materials=np.where(near, VESSEL, head.materials))
 
 
 def draw_rim(head: LabelledHead, rng: np.random.Generator) -> NDArray[np.float32]:

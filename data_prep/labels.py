@@ -32,7 +32,7 @@ from data_prep.simulated_dataset import (
 from data_prep.store import compute_sha256, write_bytes
 
 # Another version makes other bytes: the two never share a folder.
-LABELS_VERSION = 3
+LABELS_VERSION = 4
 MODULE = "data_prep.labels"
 LICENCE = (
     "Simulated images of the anatomy in label maps: the licence of those maps applies, and they "

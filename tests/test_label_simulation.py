@@ -26,8 +26,19 @@ from data_prep.label_protocols import (
     describe_protocol,
     draw_protocols,
 )
-from data_prep.label_relaxation import draw_lesions, draw_relaxation, draw_texture
-from data_prep.label_simulation import LabelScan, draw_rim, draw_vessels, simulate_session
+from data_prep.label_relaxation import (
+    draw_lesions,
+    draw_relaxation,
+    draw_texture,
+    draw_tissues,
+)
+from data_prep.label_simulation import (
+    LabelScan,
+    draw_dura,
+    draw_rim,
+    draw_vessels,
+    simulate_session,
+)
 from data_prep.label_tissues import MATERIAL_NAMES
 from data_prep.labels import list_files, simulate_labels
 from data_prep.mr_signal import (
@@ -134,6 +145,18 @@ def test_relaxation_is_the_tables_with_a_texture_in_the_brain_alone(head: Labell
     assert (found.proton_density[head.labels == 515] == 0).all()
 
 
+def test_grey_matter_outshines_white_as_in_living_brains() -> None:
+    """By T2 alone, at an echo time of 100 ms: Cox and Gowland .98, Wansapura .71, Gelman .70."""
+    rng = np.random.default_rng(0)
+    ratios = []
+    for _ in range(300):
+        tissues = draw_tissues(3.0, rng)
+        rates = {name: 1 / tissues[name].t2_s for name in ("GM", "WM")}
+        ratios.append(np.exp(-0.1 * (rates["WM"] - rates["GM"])))
+    low, middle, high = np.percentile(ratios, (5, 50, 95))  # subjects differ by 4 % beside that
+    assert 0.60 < low < 0.70 < middle < 0.85 < high < 1.0
+
+
 def test_white_matter_relaxes_faster_at_the_lower_field(head: LabelledHead) -> None:
     high, low = (
         draw_relaxation(head, field_strength_t=field, rng=np.random.default_rng(0)).t1_s
@@ -160,6 +183,18 @@ def test_lesions_lie_in_white_matter_labelled_ones_among_them(head: LabelledHead
         assert 0 <= damage.min() <= damage.max() <= 1
         assert (damage[head.classes != WHITE] == 0).all()
         assert damage[head.labels == 77].mean() > 0.1
+
+
+def test_dura_takes_the_fluid_far_from_the_brain_and_no_sulcus(head: LabelledHead) -> None:
+    drawn = draw_dura(head, np.random.default_rng(0))
+    dura = drawn.materials == MATERIAL_NAMES.index("dura")
+    fluid = head.materials == MATERIAL_NAMES.index("subarachnoid CSF")
+    assert np.array_equal(drawn.materials[~dura], head.materials[~dura])
+    assert not (dura & ~fluid).any() and (drawn.classes[dura] == 0).all()
+    assert not dura[head.distance_mm <= 0].any()
+    assert dura[fluid & (head.distance_mm > 4)].all()
+    near = fluid & (head.distance_mm > 0.4) & (head.distance_mm < 0.6)
+    assert 0.2 < dura[near].mean() < 0.8  # half of the surface has less than 0.5 mm of fluid
 
 
 def test_vessels_are_thin_and_lie_in_the_fluid_about_the_brain(head: LabelledHead) -> None:

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion
 from scripts.config_references import load_config
 from skimage.metrics import structural_similarity
 
@@ -63,10 +64,12 @@ def synthetic_t2w(phantom: Scan, tmp_path_factory: pytest.TempPathFactory) -> Vo
 
 
 def test_a_phantom_gets_the_tissue_order_of_t2w(phantom: Scan, synthetic_t2w: Volume) -> None:
+    """Further inside than the two voxels that are dura, not fluid, in most real scans."""
+    inside = binary_erosion(phantom.brain_mask, iterations=2)
     csf, grey, white = (
-        np.median(synthetic_t2w[phantom.dseg == tissue]) for tissue in (CSF, GREY, WHITE)
+        np.median(synthetic_t2w[(phantom.dseg == tissue) & inside]) for tissue in (CSF, GREY, WHITE)
     )
-    assert csf > 1.3 * grey
+    assert csf > 1.8 * grey
     assert grey > 1.1 * white
 
 

@@ -171,6 +171,7 @@ def test_a_full_disk_is_said_and_leaves_no_half_file(tmp_path):
     assert not list((tmp_path / "out").rglob(".unfinished*"))
 
 
+@pytest.mark.slow
 def test_killed_it_leaves_whole_files_and_a_second_run_ends_it(tmp_path):
     save_model(tmp_path)
     study = save_dataset(tmp_path / "study", t1w_only=6)

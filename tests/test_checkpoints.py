@@ -102,7 +102,14 @@ def test_a_stop_within_an_epoch_changes_nothing(
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize(("step", "workers"), [(2, 0), (4, 2), (6, 0)])
+@pytest.mark.parametrize(
+    ("step", "workers"),
+    [
+        pytest.param(2, 0, marks=pytest.mark.slow),
+        (4, 2),
+        pytest.param(6, 0, marks=pytest.mark.slow),
+    ],
+)
 def test_sigterm_saves_and_the_training_goes_on_to_the_bit(
     tmp_path: Path, dataset_dir: Path, finished: Path, step: int, workers: int
 ) -> None:

@@ -236,6 +236,7 @@ def end_workers(cluster: LocalCluster, begun: Path) -> None:
     cluster.scale(0)
 
 
+@pytest.mark.slow
 def test_without_any_worker_left_it_does_not_wait_for_ever(monkeypatch, tmp_path):
     """As when a cluster's time is over."""
     monkeypatch.setattr(executor, "LOOK_SECONDS", 0.1)
@@ -299,6 +300,7 @@ def kill_after_the_first(process: subprocess.Popen[bytes], out: Path) -> None:
     process.kill()
 
 
+@pytest.mark.slow
 def test_two_workers_of_a_scheduler_of_which_one_is_killed_build_what_one_process_does(tmp_path):
     folder = save_dataset(tmp_path / "heads", pairs=2, t1w_only=1, t2w_only=1)
     build(tmp_path / "alone", folder, Workers(1))

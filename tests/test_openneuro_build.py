@@ -152,6 +152,7 @@ FAULTS = (
 )
 
 
+@pytest.mark.slow
 def test_faults_of_the_network_change_no_byte(server, undisturbed, tmp_path):
     scans = list_scans(undisturbed)
     for path, (kind, value, options) in zip(scans, FAULTS, strict=False):

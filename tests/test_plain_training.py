@@ -88,6 +88,7 @@ def test_losses_of_ten_steps_stay_within_a_bound(dataset, precision, bound):
             assert abs(float(ours[name]) / float(loss) - 1) < bound, name
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_gives_the_weights_of_the_whole(dataset):
     """With structure loss and image pool, which see the whole batch."""
     options = {"batch_size": 4, "lambda_structure": 1.0, "pool_size": 5}

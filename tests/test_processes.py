@@ -69,6 +69,7 @@ def measure_difference(left: Path, right: Path) -> float:
     )
 
 
+@pytest.mark.slow
 def test_the_documented_command_trains_as_one_process_does_and_one_goes_on(
     tmp_path: Path, dataset_dir: Path
 ) -> None:

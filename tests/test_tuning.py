@@ -82,6 +82,7 @@ def read_study(url) -> list[optuna.trial.FrozenTrial]:
     return trials
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_two_workers_of_which_one_is_killed_do_all_trials_and_none_twice(tmp_path, data, kind):
     server = running_postgresql() if kind == "postgresql" else nullcontext("")
@@ -196,6 +197,7 @@ def find_best(folder: Path) -> str:
     return f"trial_{table.loc[table['t2w_ssim'].idxmax(), 'trial']:04d}"
 
 
+@pytest.mark.slow
 def test_weights_are_kept_where_asked_and_are_worth_what_the_table_says(data, tmp_path):
     folder = run(data, tmp_path, trials=1, pruner=None, keep_weights="true")
     (value,) = read_trials(folder)["t2w_ssim"]

@@ -166,6 +166,7 @@ def test_the_checkpoints_are_exported_to_torchscript_with_the_same_output(
         torch.testing.assert_close(torch.jit.load(exported)(images), network(images))
 
 
+@pytest.mark.slow
 def test_the_unit_test_passes_in_the_zoo(bundle):
     zoo = bundle.parents[1]
     unit_tests = zoo / "ci" / "unit_tests"

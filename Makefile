@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 # Networks this small gain nothing from a second thread: two steps at a time use the cores better.
-demo: setup  ## phantom dataset, training, inference, and a report of the evaluation, in under five minutes
+demo: setup  ## phantom dataset, training, inference, and a report of the evaluation, in five to seven minutes
 	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j2 demo-figure
 
 demo-data:

@@ -31,13 +31,24 @@ EDGE_MM = 0.5  # a label's edge is known to a voxel; the Gaussian that it is smo
 BLOOD_FLOWS_TO = 0.15  # signal left of flowing blood in a spin echo
 INFLOW = (0.6, 1.6)  # and in a gradient echo, where fresh blood may be bright
 
+
+@dataclass(frozen=True)
+class Depth:
+    """How far something reaches beyond the brain's surface, which varies smoothly along it."""
+
+    mean_mm: float
+    sd_mm: float
+    smoothness_mm: float
+    range_mm: tuple[float, float]
+
+
 # Where a brain mask ends, in mm beyond the brain's surface: in the subarachnoid space, here and
 # there in bone, as brain extraction programs err.
-RIM_MM, RIM_SD_MM, RIM_SMOOTHNESS_MM, RIM_RANGE_MM = 1.0, 0.8, 12.0, (0.0, 3.5)
+RIM = Depth(mean_mm=1.0, sd_mm=0.8, smoothness_mm=12.0, range_mm=(0.0, 3.5))
 
 # The fluid about the brain, which the maps carry on to the skull, ends at the dura mater, so far
 # beyond the brain's surface in mm.
-FLUID_MM, FLUID_SD_MM, FLUID_SMOOTHNESS_MM, FLUID_RANGE_MM = 0.5, 0.8, 12.0, (0.0, 4.0)
+FLUID = Depth(mean_mm=0.5, sd_mm=0.8, smoothness_mm=12.0, range_mm=(0.0, 4.0))
 
 # Vessels about the brain: where two smooth fields are near zero at once, which is along curves.
 # These are some 2 mm thick and fill a fifteenth of the fluid.
@@ -128,9 +139,8 @@ def simulate_session(head: LabelledHead, *, name: str, seed: int, number: int) -
 
 def draw_dura(head: LabelledHead, rng: np.random.Generator) -> LabelledHead:
     """The head whose fluid gives way to dura mater some way beyond the brain's surface."""
-    field = draw_smooth_field(head, FLUID_SMOOTHNESS_MM, rng)
-    depth_mm = np.clip(FLUID_MM + FLUID_SD_MM * field, *FLUID_RANGE_MM)
-    beyond = (head.distance_mm > depth_mm) & (head.materials == SUBARACHNOID_CSF)
+    beyond = head.distance_mm > _draw_depth(head, FLUID, rng)
+    beyond &= head.materials == SUBARACHNOID_CSF
     return replace(
         head,
         materials=np.where(beyond, DURA, head.materials),
@@ -150,15 +160,19 @@ def draw_vessels(head: LabelledHead, rng: np.random.Generator) -> LabelledHead:
 
 def draw_rim(head: LabelledHead, rng: np.random.Generator) -> NDArray[np.float32]:
     """How far beyond the brain its mask reaches in each direction, (x, y, z) in mm."""
-    field = draw_smooth_field(head, RIM_SMOOTHNESS_MM, rng)
-    rim: NDArray[np.float32] = np.clip(RIM_MM + RIM_SD_MM * field, *RIM_RANGE_MM)
-    return rim
+    return _draw_depth(head, RIM, rng)
+
+
+def _draw_depth(head: LabelledHead, depth: Depth, rng: np.random.Generator) -> NDArray[np.float32]:
+    field = draw_smooth_field(head, depth.smoothness_mm, rng)
+    drawn: NDArray[np.float32] = np.clip(depth.mean_mm + depth.sd_mm * field, *depth.range_mm)
+    return drawn
 
 
 def _make_grid(deformed: Deformed, protocol: Protocol) -> Grid:
     """The brain in its new size and any pose, and the scalp about it; T2w runs right to left."""
     head = deformed.head
-    filled = np.argwhere(head.distance_mm <= RIM_MM)
+    filled = np.argwhere(head.distance_mm <= RIM.mean_mm)
     low = (filled.min(0) * head.spacing_mm + head.corner_mm) / deformed.scale - FIELD_OF_VIEW_MM
     high = (filled.max(0) * head.spacing_mm + head.corner_mm) / deformed.scale + FIELD_OF_VIEW_MM
     spacing = np.array(protocol.spacing_mm)

@@ -72,7 +72,7 @@ MATERIALS: Mapping[str, Material] = {
     "optic pathway": Material({"WM": 0.8, "CSF": 0.2}),
     "spinal cord": Material({"WM": 0.6, "GM": 0.4}),
     "vessel": Material({"muscle": 1.0}, flows=True),
-    "dura": Material({"muscle": 0.5}),  # no label: it is drawn
+    "dura": Material({"muscle": 0.5}),
     "eye": Material({"CSF": 1.0}),
     "soft tissue": Material({"muscle": 0.7, "fat": 0.3}),
     "orbital tissue": Material({"muscle": 0.3, "fat": 0.7}),
@@ -107,6 +107,7 @@ _LABELS: Mapping[str, tuple[int, ...]] = {
     "spinal cord": (512,),
     "perivascular space": (30, 62),
     "vessel": (502, 514),
+    "dura": (),  # it is drawn
     "eye": (506,),
     "soft tissue": (258, 507),
     "orbital tissue": (508,),
@@ -144,5 +145,5 @@ def _number_materials() -> dict[int, int]:
     return {
         label: number
         for number, name in enumerate(MATERIAL_NAMES)
-        for label in (*_LABELS.get(name, ()), *ranges.get(name, ()))
+        for label in (*_LABELS[name], *ranges.get(name, ()))
     }

@@ -66,8 +66,9 @@ demo-figure: demo-report demo-evaluation demo-inference demo-registration
 	    --t1w $(DEMO_SCANS)_T1w.nii.gz --t2w $(SYNTHETIC)_T2w.nii.gz \
 	    --synthetic $(SYNTHETIC)_desc-synthetic_T2w.nii.gz --label "simulated head, held out"
 
-# One thread each: two that share a core wait for each other most of the time.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# One thread each: two that share a core wait for each other most of the time. In the order of tests/conftest.py.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
+    --no-loadscope-reorder
 
 test: setup  ## the tests, without those that take long
 	$(PYTEST)

@@ -11,7 +11,19 @@ import pytest
 from tests.openneuro_server import OpenNeuroServer, running_server
 
 PROJECT = Path(__file__).resolve().parents[1]
+# These files take longest. Begun first, none keeps one core busy when the other has ended.
+FIRST = [
+    "test_evaluation", "test_tuning", "test_checkpoints", "test_plain_training",
+    "test_label_simulation", "test_interruptions", "test_build", "test_inference",
+    "test_bad_scans", "test_models_in_the_box", "test_methods", "test_processes",
+]  # fmt: skip
 collect_ignore = ["zoo"]  # in the Model Zoo's form; test_zoo.py runs it as the Zoo does
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort by file; the tests of a file stay in their order."""
+    ranks = {name: rank for rank, name in enumerate(FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(FIRST)))
 
 
 @pytest.fixture(scope="session")

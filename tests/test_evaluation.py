@@ -42,6 +42,10 @@ def evaluated(run: tuple[Path, Path]) -> tuple[dict[str, Any], Path]:
     return evaluate(dataset_dir, output_dir, evaluated_split="train"), output_dir / "evaluation"
 
 
+# What an evaluation may do without where another thing is asked of it.
+BRIEF = {"segmenter_steps": 0, "unpaired_slices": 0, "val_slice_step": 6}
+
+
 def read_image(folder: Path, entry: dict[str, Any], name: str) -> np.ndarray:
     return np.asarray(nib.load(folder / entry["files"][name]).dataobj) / 255  # type: ignore[attr-defined]
 
@@ -142,7 +146,7 @@ def test_figures_of_the_model_are_those_of_its_shown_volume(
 
 def test_openings_of_the_test_part_are_kept(run: tuple[Path, Path]) -> None:
     dataset_dir, output_dir = run
-    options = {"evaluation_dir": str(output_dir / "opened"), "segmenter_steps": 0}
+    options = {"evaluation_dir": str(output_dir / "opened"), **BRIEF}
     for _ in range(2):
         train(dataset_dir, output_dir, "evaluate.json", run_id="evaluate", **options)
     summary = json.loads((output_dir / "opened/summary.json").read_text())
@@ -154,7 +158,7 @@ def test_several_checkpoints_are_ranked_on_validation_alone(run: tuple[Path, Pat
     dataset_dir, output_dir = run
     paths = list_checkpoints(output_dir)
     assert len(paths) == 2
-    options = {"evaluation_dir": str(output_dir / "ranked"), "segmenter_steps": 0}
+    options = {"evaluation_dir": str(output_dir / "ranked"), **BRIEF}
     candidates = {"candidates": str(output_dir / "checkpoint_*.pt")}
     train(dataset_dir, output_dir, "evaluate.json", run_id="evaluate", **options, **candidates)
     summary = json.loads((output_dir / "ranked/summary.json").read_text())
@@ -169,7 +173,7 @@ def test_several_checkpoints_are_ranked_on_validation_alone(run: tuple[Path, Pat
 def test_another_folder_can_be_the_external_test(run: tuple[Path, Path], tmp_path: Path) -> None:
     dataset_dir, output_dir = run
     other = write_slice_dataset(tmp_path / "other", splits=("test", "train"), first_seed=50)
-    options = {"evaluated_dir": str(other), "evaluated_split": "all"}
+    options = {"evaluated_dir": str(other), "evaluated_split": "all", **BRIEF}
     folder = {"evaluation_dir": str(tmp_path / "evaluation")}
     train(dataset_dir, output_dir, "evaluate.json", run_id="evaluate", **options, **folder)
     summary = json.loads((tmp_path / "evaluation/summary.json").read_text())

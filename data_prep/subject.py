@@ -34,6 +34,8 @@ from data_prep.stages import Stages, load_stages
 from data_prep.store import write_shard
 from data_prep.threads import single_threaded
 
+# Why a T2w stands alone that came with a T1w: its mask is another one than it would have had.
+WITHOUT_T1W = " (Tried alone: the session's T1w, which would have lent its mask, is left out too.)"
 ADDRESS = re.compile(r"\(0x[0-9a-f]+\)")  # of an object in memory, as ITK prints it
 
 logger = logging.getLogger(__name__)
@@ -105,20 +107,23 @@ def prepare_volumes(
     session = task.session
     exclusions: list[Exclusion] = []
 
-    def attempt(path: Path, step: Callable[[], PreparedVolume]) -> PreparedVolume | None:
+    def attempt(
+        path: Path, step: Callable[[], PreparedVolume], hint: str = ""
+    ) -> PreparedVolume | None:
         try:
             return step()
         except (ValueError, RuntimeError) as error:
             if not isinstance(find_cause(error), ValueError):
                 raise  # no fault of the data: memory, the disk, a device; it may go better later
-            exclusions.append(exclude(session, path.name, describe_error(error)))
+            exclusions.append(exclude(session, path.name, describe_error(error) + hint))
             return None
 
     t1w = moved = registered = None
     if (path := session.t1w) is not None:
         t1w = attempt(path, partial(prepare_alone, stages, path, "T1w", truth=task.truth))
     if (path := session.t2w) is not None and t1w is None:
-        moved = attempt(path, partial(prepare_alone, stages, path, "T2w", truth=None))
+        hint = WITHOUT_T1W if session.t1w is not None else ""
+        moved = attempt(path, partial(prepare_alone, stages, path, "T2w", truth=None), hint)
     elif path is not None and t1w is not None:
         moved = attempt(path, partial(prepare_moved, stages, path, t1w))
         if moved is not None:

@@ -258,6 +258,18 @@ def test_a_failed_registration_leaves_the_t2w_out_and_keeps_the_t1w(tmp_path):
     assert set(slices["contrast"]) == {"T1w"}
 
 
+def test_a_t2w_that_lost_its_t1w_says_so(tmp_path):
+    folder = save_dataset(tmp_path / "heads", pairs=1, t2w_only=1)
+    spoil_with(shrink)(folder / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
+    for subject in ("sub-01", "sub-02"):
+        spoil_truncated(folder / subject / "anat" / f"{subject}_T2w.nii.gz")
+    save_head(folder, "sub-03", "T1w", seed=3)
+    assert build(tmp_path / "out", folder) == 3
+    reasons = read_exclusions(tmp_path / "out")
+    assert "the session's T1w" in reasons["sub-01_T2w.nii.gz"]
+    assert "the session's T1w" not in reasons["sub-02_T2w.nii.gz"]
+
+
 def run_cli(command, out, **options):
     arguments = [f"--{name}={value}" for name, value in options.items()]
     sys.argv = ["data_prep", command, str(out), *arguments]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 from pathlib import Path
 
 import nibabel as nib
@@ -19,6 +20,7 @@ MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 
 def save_series(image: nib.Nifti1Image, folder: Path, *, uid: str = "1.2.3.4") -> Path:
     """Write a volume as one DICOM file a slice, as a scanner would, last slice first."""
+    before = locale.setlocale(locale.LC_ALL)
     folder.mkdir(parents=True, exist_ok=True)
     voxels = np.asarray(image.dataobj)
     lps = np.diag([-1, -1, 1, 1]) @ image.affine
@@ -44,6 +46,8 @@ def save_series(image: nib.Nifti1Image, folder: Path, *, uid: str = "1.2.3.4") -
         writer.SetFileName(str(folder / f"IM{99 - number:03d}"))
         writer.SetImageIO("GDCMImageIO")
         writer.Execute(slice_)
+    # GDCM's writer leaves the process in the "C" locale, where Python reads text as ASCII.
+    locale.setlocale(locale.LC_ALL, before)
     return folder
 
 
@@ -64,6 +68,13 @@ def test_a_series_lies_where_it_was(tmp_path):
     expected = nib.as_closest_canonical(head)
     np.testing.assert_allclose(aligned.affine, expected.affine, atol=1e-3)
     np.testing.assert_array_equal(aligned.get_fdata(), expected.get_fdata())
+
+
+def test_reading_a_series_leaves_the_processs_locale(tmp_path):
+    save_series(turned_head(), tmp_path / "series")
+    before = locale.setlocale(locale.LC_ALL)
+    load_series(tmp_path / "series")
+    assert locale.setlocale(locale.LC_ALL) == before != "C"
 
 
 def test_a_folder_of_series_is_translated_without_the_patients_name(tmp_path):

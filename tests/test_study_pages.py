@@ -179,5 +179,5 @@ def test_every_page_draws_without_an_error_or_a_network(tmp_path, browser, objec
         )
         severe = [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
         assert severe == []
-        local = ("file:", "data:", "blob:", "chrome:")
+        local = ("file:", "data:", "blob:", "chrome:", "chrome-untrusted:")
         assert [url for url in list_requests(browser) if not url.startswith(local)] == []

@@ -35,8 +35,20 @@ def load_series(folder: Path) -> nib.Nifti1Image:
             f"{folder.name}: {len(series)} DICOM series. Expected one: put each into a folder of "
             "its own."
         )
+    reader, image = _read_volume(folder, series[0])
+    count = image.GetSize()[2]
+    if count > 1:
+        places = [reader.GetMetaData(number, IMAGE_POSITION) for number in range(count)]
+        check_distances(parse_positions(places), name=folder.name)
+    voxels = np.transpose(sitk.GetArrayFromImage(image)).astype(np.float32)
+    volume = nib.Nifti1Image(voxels, compute_affine(image))
+    volume.header.set_xyzt_units("mm")
+    return volume
+
+
+def _read_volume(folder: Path, series: str) -> tuple[sitk.ImageSeriesReader, sitk.Image]:
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series))
     reader.MetaDataDictionaryArrayUpdateOn()
     try:
         image = reader.Execute()
@@ -50,14 +62,7 @@ def load_series(folder: Path) -> nib.Nifti1Image:
         )
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise ValueError(f"{folder.name}: {image.GetSize()} is no volume of one value a voxel.")
-    count = image.GetSize()[2]
-    if count > 1:
-        places = [reader.GetMetaData(number, IMAGE_POSITION) for number in range(count)]
-        check_distances(parse_positions(places), name=folder.name)
-    voxels = np.transpose(sitk.GetArrayFromImage(image)).astype(np.float32)
-    volume = nib.Nifti1Image(voxels, compute_affine(image))
-    volume.header.set_xyzt_units("mm")
-    return volume
+    return reader, image
 
 
 def parse_positions(places: list[str]) -> NDArray[np.float64]:

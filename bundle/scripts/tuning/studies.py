@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
@@ -52,19 +54,26 @@ def open_study(
         pruner=space.make_pruner(),
         load_if_exists=True,
     )
-    stored = study.user_attrs.get(SPACE)
     config = json.dumps(read_training_config(configs, space.overlays), sort_keys=True)
     found = {
         DATA: data,
         CONFIG: hashlib.sha256(config.encode()).hexdigest(),
         HEARTBEAT: storage.heartbeat_interval,
     }
-    if stored is None:
+    if SPACE in study.user_attrs:
+        _check_same(study, content, found)
+    else:
         for key, value in (*found.items(), (SPACE, content)):
             study.set_user_attr(key, value)
-        return study
-    if json.loads(stored) != json.loads(content):
-        differences = list_differences(json.loads(content), json.loads(stored), at="search space")
+    return study
+
+
+def _check_same(study: Study, content: str, found: Mapping[str, Any]) -> None:
+    """Raise ValueError where a study was begun with something else."""
+    name = study.study_name
+    stored = json.loads(study.user_attrs[SPACE])
+    if stored != json.loads(content):
+        differences = list_differences(json.loads(content), stored, at="search space")
         raise ValueError(
             f"study {name} was begun with another search space: {next(differences)}. Name another "
             "--study, or give the space that it was begun with."
@@ -75,7 +84,6 @@ def open_study(
                 f"study {name} was begun {OTHERWISE[key]}. Name another --study, or give what it "
                 "was begun with."
             )
-    return study
 
 
 def load_study(name: str, storage: RDBStorage) -> Study:

@@ -80,6 +80,7 @@ def test_rows_say_what_must_hold_of_them(evaluated: tuple[dict[str, Any], Path])
     assert (table.loc[("mean", "t2w"), "ngf"] < 0.2 * of_real["ngf"].to_numpy()).all()
     assert table.loc[("out", "t1w_cycle"), "hidden_code_drop"].notna().all()
     assert table.loc[("out", "t2w"), "dice"].between(0, 1).all()
+    assert table.loc[("inverted", "t2w"), "spots_invented"].ge(0).all()
 
 
 def test_the_summary_says_what_was_measured_on_what(

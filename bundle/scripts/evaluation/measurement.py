@@ -20,10 +20,12 @@ from scripts.evaluation.slice_agreement import neighbouring_slice_ratio
 from scripts.evaluation.slice_figures import slice_figures
 from scripts.evaluation.structure import classify_tissues, gradient_agreement, tissue_order
 from scripts.evaluation.trivial_rows import DIRECTIONS, TrivialFit, predict_trivially
+from scripts.evaluation.white_matter_spots import compare_spots
 
 PAIRED_FIGURES = ("ssim", "psnr", "mae", "nmse", "ms_ssim", "earlier_ssim", "earlier_psnr")
-STRUCTURE_FIGURES = ("ngf", "tissue_order", "slice_ratio", "checkerboard", "dice")
-FIGURES = (*PAIRED_FIGURES, *STRUCTURE_FIGURES, "hidden_code_drop")
+STRUCTURE_FIGURES = ("ngf", "tissue_order", "slice_ratio", "checkerboard")
+LABELLED_FIGURES = ("dice", "spots_kept", "spots_invented")  # of sessions with true tissues
+FIGURES = (*PAIRED_FIGURES, *STRUCTURE_FIGURES, *LABELLED_FIGURES, "hidden_code_drop")
 CONTRASTS = {"t2w": "T2w", "t1w": "T1w"}
 
 Row = dict[str, Any]
@@ -117,6 +119,7 @@ def measure_session(
                 figures |= _measure_dice(
                     volume, each.image, segmenters.get(comparison), settings.dice_slice_step
                 )
+                figures |= _measure_spots(volume, each.image, comparison)
             else:
                 figures["hidden_code_drop"] = measure_hidden_code_drop(
                     volume, comparison, step=settings.hidden_codes.slice_step
@@ -200,6 +203,14 @@ def _measure_dice(
         return {}
     parts = (each[::step] for each in (image, volume.labels, volume.mask))
     return {"dice": measure_dice(segmenter, *parts)}
+
+
+def _measure_spots(volume: SessionVolume, image: Tensor, comparison: str) -> dict[str, float]:
+    if volume.labels is None:
+        return {}
+    source, target = (volume.images[key] for key in DIRECTIONS[comparison])
+    tissues = volume.labels.where(volume.mask, 0)
+    return compare_spots(image, target, source, tissues, CONTRASTS[comparison])
 
 
 def measure_hidden_code_drop(volume: SessionVolume, comparison: str, *, step: int) -> float:

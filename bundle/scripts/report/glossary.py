@@ -148,6 +148,23 @@ QUANTITIES = (
         "1",
     ),
     Quantity(
+        "spots_kept",
+        "Spots kept",
+        "Share of the real target's spots in white matter (lesions: bright in T2w, dark in T1w) "
+        "that the image shows too. A low share means that it must not be read for lesions.",
+        "higher",
+        "1",
+        decimals=2,
+    ),
+    Quantity(
+        "spots_invented",
+        "Spots invented",
+        "Spots in white matter of one session at which neither real image has one.",
+        "lower",
+        "0",
+        decimals=1,
+    ),
+    Quantity(
         "earlier_ssim",
         "SSIM, earlier",
         "Earlier system's figure, for reading old tables only: whole slices on [-1, 1], background "

@@ -1,0 +1,86 @@
+"""Whether a synthetic image shows the lesions of white matter, and no others."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from scripts.evaluation.image_checks import check_shapes
+from scripts.evaluation.structure import BRIGHT_TO_DARK, CLASSES
+
+# Beyond grey matter, of the way from there to fluid: lesions of white matter lie there in T2w.
+SPOT_LEVEL = 0.15
+LEAST_VOXELS = 6
+NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
+
+Spots = NDArray[np.int32]
+
+
+def find_spots(image: Tensor, tissues: Tensor, contrast: str) -> Spots | None:
+    """Find spots of white matter that are brighter in T2w, or darker in T1w, than grey matter.
+
+    White matter counts without its outermost pixels of each slice, which hold other tissue too.
+    Spots are connected, also across slices and corners, and have six voxels or more.
+
+    Args:
+        image: (slices, 1, height, width), in the order of space; those that stand side by side
+            here count as neighbours.
+        tissues: true classes of the same shape, by the numbers of `CLASSES`.
+        contrast: "T2w" or "T1w".
+
+    Returns:
+        (slices, height, width), each spot numbered from 1 and 0 elsewhere; None where a tissue is
+        missing, or grey matter does not lie between white matter and fluid as it should.
+    """
+    check_shapes(image=image, tissues=tissues)
+    sign = 1 if BRIGHT_TO_DARK[contrast][0] == "csf" else -1
+    values = sign * image[:, 0].numpy(force=True)
+    classes = tissues[:, 0].numpy(force=True)
+    if any(not (classes == number).any() for number in CLASSES.values()):
+        return None
+    fluid, grey, white = (float(np.median(values[classes == each])) for each in CLASSES.values())
+    if not white < grey < fluid:
+        return None
+    within = np.stack([ndimage.binary_erosion(each == CLASSES["wm"]) for each in classes])
+    found, _ = ndimage.label(within & (values > grey + SPOT_LEVEL * (fluid - grey)), NEIGHBOURS)
+    small = np.flatnonzero(np.bincount(found.ravel()) < LEAST_VOXELS)
+    return np.where(np.isin(found, small), 0, found).astype(np.int32)
+
+
+def compare_spots(
+    synthetic: Tensor, target: Tensor, source: Tensor, tissues: Tensor, contrast: str
+) -> dict[str, float]:
+    """Spots of the real target that the synthetic image shows, and those that it makes up.
+
+    Args:
+        synthetic: (slices, 1, height, width), in the target's contrast.
+        target: the real image of the same shape.
+        source: the real image that was translated, of the same shape.
+        tissues: true classes of the same shape.
+        contrast: of the target, "T2w" or "T1w".
+
+    Returns:
+        `spots_kept`, the share of the target's spots at which the synthetic image has one (NaN
+        where there are none), and `spots_invented`, the number of its spots that touch a spot of
+        neither real image. Both NaN where an image has not the order of tissues of its contrast.
+    """
+    other = "T1w" if contrast == "T2w" else "T2w"
+    images = ((synthetic, contrast), (target, contrast), (source, other))
+    shown, real, given = (find_spots(image, tissues, name) for image, name in images)
+    if shown is None or real is None or given is None:
+        return {"spots_kept": math.nan, "spots_invented": math.nan}
+    near = ndimage.binary_dilation((real > 0) | (given > 0), NEIGHBOURS)
+    wanted, kept = _count(real), _count(real[shown > 0])
+    return {
+        "spots_kept": kept / wanted if wanted else math.nan,
+        "spots_invented": float(_count(shown) - _count(shown[near])),
+    }
+
+
+def _count(spots: Spots) -> int:
+    """Number of spots that have a voxel here."""
+    return int(np.count_nonzero(np.unique(spots)))

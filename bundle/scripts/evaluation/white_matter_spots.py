@@ -12,19 +12,20 @@ from torch import Tensor
 from scripts.evaluation.image_checks import check_shapes
 from scripts.evaluation.structure import BRIGHT_TO_DARK, CLASSES
 
-# Beyond grey matter, of the way from there to fluid: lesions of white matter lie there in T2w.
-SPOT_LEVEL = 0.15
+RIM_PIXELS = 2  # of white matter, which hold other tissue too
+SURROUNDINGS_PIXELS = 6  # standard deviation; coil sensitivities change more slowly
 LEAST_VOXELS = 6
 NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 
 Spots = NDArray[np.int32]
+Volume = NDArray[np.float64]
 
 
 def find_spots(image: Tensor, tissues: Tensor, contrast: str) -> Spots | None:
-    """Find spots of white matter that are brighter in T2w, or darker in T1w, than grey matter.
+    """Find spots of white matter, brighter in T2w or darker in T1w than the white matter about.
 
-    White matter counts without its outermost pixels of each slice, which hold other tissue too.
-    Spots are connected, also across slices and corners, and have six voxels or more.
+    They differ from it by more than grey matter does from white, and have six voxels or more, also
+    across slices and corners. The two outermost pixels of white matter in each slice do not count.
 
     Args:
         image: (slices, 1, height, width), in the order of space; those that stand side by side
@@ -33,22 +34,33 @@ def find_spots(image: Tensor, tissues: Tensor, contrast: str) -> Spots | None:
         contrast: "T2w" or "T1w".
 
     Returns:
-        (slices, height, width), each spot numbered from 1 and 0 elsewhere; None where a tissue is
-        missing, or grey matter does not lie between white matter and fluid as it should.
+        (slices, height, width), each spot with a number of its own and 0 elsewhere; None where
+        grey or white matter is missing, or grey is not the brighter in T2w or darker in T1w.
     """
     check_shapes(image=image, tissues=tissues)
     sign = 1 if BRIGHT_TO_DARK[contrast][0] == "csf" else -1
-    values = sign * image[:, 0].numpy(force=True)
+    values = sign * image[:, 0].double().numpy(force=True)
     classes = tissues[:, 0].numpy(force=True)
-    if any(not (classes == number).any() for number in CLASSES.values()):
+    grey, white = (classes == CLASSES[name] for name in ("gm", "wm"))
+    if not grey.any() or not white.any():
         return None
-    fluid, grey, white = (float(np.median(values[classes == each])) for each in CLASSES.values())
-    if not white < grey < fluid:
+    difference = float(np.median(values[grey]) - np.median(values[white]))
+    if difference <= 0:
         return None
-    within = np.stack([ndimage.binary_erosion(each == CLASSES["wm"]) for each in classes])
-    found, _ = ndimage.label(within & (values > grey + SPOT_LEVEL * (fluid - grey)), NEIGHBOURS)
+    inner = np.stack([ndimage.binary_erosion(each, iterations=RIM_PIXELS) for each in white])
+    beyond = values - _average_surroundings(values, white) > difference
+    found, _ = ndimage.label(inner & beyond, NEIGHBOURS)
     small = np.flatnonzero(np.bincount(found.ravel()) < LEAST_VOXELS)
     return np.where(np.isin(found, small), 0, found).astype(np.int32)
+
+
+def _average_surroundings(values: Volume, white: NDArray[np.bool_]) -> Volume:
+    """Weighted mean of the white matter about each voxel, in its slice and without its rim."""
+    within = np.stack([ndimage.binary_erosion(each) for each in white]).astype(float)
+    sigma = (0, SURROUNDINGS_PIXELS, SURROUNDINGS_PIXELS)
+    total = ndimage.gaussian_filter(values * within, sigma)
+    weight = ndimage.gaussian_filter(within, sigma)
+    return total / np.maximum(weight, np.finfo(float).tiny)
 
 
 def compare_spots(
@@ -66,7 +78,7 @@ def compare_spots(
     Returns:
         `spots_kept`, the share of the target's spots at which the synthetic image has one (NaN
         where there are none), and `spots_invented`, the number of its spots that touch a spot of
-        neither real image. Both NaN where an image has not the order of tissues of its contrast.
+        neither real image. Both NaN where an image has not the tissues of its contrast.
     """
     other = "T1w" if contrast == "T2w" else "T2w"
     images = ((synthetic, contrast), (target, contrast), (source, other))

@@ -15,9 +15,11 @@ from tests.slice_dataset_fixture import BUNDLE
 
 CONFIGS, DOCS = BUNDLE / "configs", BUNDLE / "docs"
 CARD = (DOCS / "README.md").read_text()
-PLANS = {"ablation": "steps.json", "cross-validation": "shipped.json"}
-KEPT = {"ablation": "ablation_rows", "cross-validation": "cross_validation_rows"}
-SPLITS = {"ablation": "validation", "cross-validation": "test"}
+PLANS = {"ablation": "steps.json", "cross-validation": "shipped.json", "scans": "scans.json"}
+KEPT = {
+    "ablation": "ablation_rows", "cross-validation": "cross_validation_rows", "scans": "scans_rows"
+}  # fmt: skip
+SPLITS = {"ablation": "validation", "cross-validation": "test", "scans": "test"}
 each_table = pytest.mark.parametrize("name", PLANS)
 
 

@@ -20,12 +20,6 @@ FIRST = [
 collect_ignore = ["zoo"]  # in the Model Zoo's form; test_zoo.py runs it as the Zoo does
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: many tests wait for a process, a server or a browser."""
-    return len(os.sched_getaffinity(0)) + 1
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort by file; the tests of a file stay in their order."""
     ranks = {name: rank for rank, name in enumerate(FIRST)}

@@ -44,7 +44,10 @@ def count(image: Tensor) -> int:
 
 
 def compare(synthetic: Tensor, target: Tensor, source: Tensor, contrast: str = "T2w") -> tuple:
-    found = compare_spots(synthetic, target, source, make_tissues(), contrast)
+    other = "T1w" if contrast == "T2w" else "T2w"
+    images = ((synthetic, contrast), (target, contrast), (source, other))
+    shown, real, given = (find_spots(image, make_tissues(), name) for image, name in images)
+    found = compare_spots(shown, target=real, source=given)
     return found["spots_kept"], found["spots_invented"]
 
 

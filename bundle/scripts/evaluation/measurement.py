@@ -20,7 +20,7 @@ from scripts.evaluation.slice_agreement import neighbouring_slice_ratio
 from scripts.evaluation.slice_figures import slice_figures
 from scripts.evaluation.structure import classify_tissues, gradient_agreement, tissue_order
 from scripts.evaluation.trivial_rows import DIRECTIONS, TrivialFit, predict_trivially
-from scripts.evaluation.white_matter_spots import compare_spots
+from scripts.evaluation.white_matter_spots import Spots, compare_spots, find_spots
 
 PAIRED_FIGURES = ("ssim", "psnr", "mae", "nmse", "ms_ssim", "earlier_ssim", "earlier_psnr")
 STRUCTURE_FIGURES = ("ngf", "tissue_order", "slice_ratio", "checkerboard")
@@ -105,6 +105,7 @@ def measure_session(
     """
     rows, slice_rows = [], []
     classes = classify_tissues(volume.images["real_t1w"], volume.mask, volume.labels)
+    real_spots = _find_real_spots(volume, classes)
     for comparison, (_, target) in COMPARISONS.items():
         for each in list_predictions(volume, comparison, label=label, fit=fits.get(comparison)):
             keys = _make_keys(volume, each, comparison)
@@ -119,7 +120,7 @@ def measure_session(
                 figures |= _measure_dice(
                     volume, each.image, segmenters.get(comparison), settings.dice_slice_step
                 )
-                figures |= _measure_spots(volume, each.image, comparison)
+                figures |= _measure_spots(each.image, comparison, classes, real_spots)
             else:
                 figures["hidden_code_drop"] = measure_hidden_code_drop(
                     volume, comparison, step=settings.hidden_codes.slice_step
@@ -205,12 +206,24 @@ def _measure_dice(
     return {"dice": measure_dice(segmenter, *parts)}
 
 
-def _measure_spots(volume: SessionVolume, image: Tensor, comparison: str) -> dict[str, float]:
+def _find_real_spots(volume: SessionVolume, classes: Tensor) -> dict[str, Spots | None]:
+    """Of both real images, by their names; empty where true tissues are not known."""
     if volume.labels is None:
         return {}
-    source, target = (volume.images[key] for key in DIRECTIONS[comparison])
-    tissues = volume.labels.where(volume.mask, 0)
-    return compare_spots(image, target, source, tissues, CONTRASTS[comparison])
+    return {
+        target: find_spots(volume.images[target], classes, CONTRASTS[comparison])
+        for comparison, (_, target) in DIRECTIONS.items()
+    }
+
+
+def _measure_spots(
+    image: Tensor, comparison: str, classes: Tensor, real: Mapping[str, Spots | None]
+) -> dict[str, float]:
+    if not real:
+        return {}
+    source, target = (real[name] for name in DIRECTIONS[comparison])
+    shown = find_spots(image, classes, CONTRASTS[comparison])
+    return compare_spots(shown, target=target, source=source)
 
 
 def measure_hidden_code_drop(volume: SessionVolume, comparison: str, *, step: int) -> float:

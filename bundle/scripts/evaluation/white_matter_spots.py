@@ -64,32 +64,27 @@ def _average_surroundings(values: Volume, white: NDArray[np.bool_]) -> Volume:
 
 
 def compare_spots(
-    synthetic: Tensor, target: Tensor, source: Tensor, tissues: Tensor, contrast: str
+    synthetic: Spots | None, *, target: Spots | None, source: Spots | None
 ) -> dict[str, float]:
     """Spots of the real target that the synthetic image shows, and those that it makes up.
 
     Args:
-        synthetic: (slices, 1, height, width), in the target's contrast.
-        target: the real image of the same shape.
-        source: the real image that was translated, of the same shape.
-        tissues: true classes of the same shape.
-        contrast: of the target, "T2w" or "T1w".
+        synthetic: of `find_spots`, (slices, height, width).
+        target: those of the real image in the same contrast.
+        source: those of the real image that was translated.
 
     Returns:
         `spots_kept`, the share of the target's spots at which the synthetic image has one (NaN
         where there are none), and `spots_invented`, the number of its spots that touch a spot of
         neither real image. Both NaN where an image has not the tissues of its contrast.
     """
-    other = "T1w" if contrast == "T2w" else "T2w"
-    images = ((synthetic, contrast), (target, contrast), (source, other))
-    shown, real, given = (find_spots(image, tissues, name) for image, name in images)
-    if shown is None or real is None or given is None:
+    if synthetic is None or target is None or source is None:
         return {"spots_kept": math.nan, "spots_invented": math.nan}
-    near = ndimage.binary_dilation((real > 0) | (given > 0), NEIGHBOURS)
-    wanted, kept = _count(real), _count(real[shown > 0])
+    near = ndimage.binary_dilation((target > 0) | (source > 0), NEIGHBOURS)
+    wanted, kept = _count(target), _count(target[synthetic > 0])
     return {
         "spots_kept": kept / wanted if wanted else math.nan,
-        "spots_invented": float(_count(shown) - _count(shown[near])),
+        "spots_invented": float(_count(synthetic) - _count(synthetic[near])),
     }
 
 

@@ -21,7 +21,8 @@ from tests.training_runs import find_error, train
 
 
 def evaluate(dataset_dir: Path, output_dir: Path, **options: Any) -> dict[str, Any]:
-    options = {"segmenter_steps": 2, "unpaired_slices": 12, "val_slice_step": 1} | options
+    brief = {"segmenter_steps": 2, "segmenter_slice_step": 4, "unpaired_slices": 12}
+    options = brief | {"val_slice_step": 1} | options
     train(dataset_dir, output_dir, "evaluate.json", run_id="evaluate", **options)
     summary: dict[str, Any] = json.loads((output_dir / "evaluation/summary.json").read_text())
     return summary

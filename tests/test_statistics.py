@@ -117,6 +117,13 @@ class TestWilcoxon:
         extreme = np.mean(np.abs(sums) >= abs(signs @ ranks))
         assert compare_paired(values, others, seed=0).p == pytest.approx(extreme)
 
+    @pytest.mark.parametrize("subjects", [8, 10, 14])
+    def test_it_is_the_library_s_test_with_zeros_and_ties(self, subjects: int) -> None:
+        differences = np.random.default_rng(subjects).integers(-2, 4, subjects).astype(float)
+        differences[:2] = 0
+        expected = stats.wilcoxon(differences, zero_method="pratt").pvalue
+        assert compare_paired(differences, np.zeros(subjects), seed=0).p == pytest.approx(expected)
+
     def test_under_eight_subjects_there_is_no_p(self) -> None:
         assert SMALLEST_FOR_P == 8
         assert compare_paired(RANKED[:7], np.zeros(7), seed=0).p is None

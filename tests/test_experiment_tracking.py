@@ -21,7 +21,8 @@ def test_losses_figures_and_the_config_are_logged_inside_the_output_folder(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     dataset_dir, output_dir = write_slice_dataset(tmp_path / "data"), tmp_path / "out"
-    workflow = train(dataset_dir, output_dir, tracking="mlflow")  # two epochs of three steps
+    options = {"tracking": "mlflow", "learning_gif_subjects": 1}
+    workflow = train(dataset_dir, output_dir, **options)  # two epochs of three steps
 
     client = tracking.MlflowClient(f"sqlite:///{output_dir}/mlruns.db")
     experiment = client.get_experiment_by_name("monai_experiment")

@@ -200,7 +200,6 @@ def test_a_training_on_a_full_disk_goes_on_when_there_is_room(
     mount.mkdir()
     size = (finished / LAST).stat().st_size // 1024
     options = SMALL | OPTIONS | {"dataset_dir": dataset_dir, "output_dir": mount / "run"}
-    options["learning_gif_subjects"] = 0
     words = [f"--{name} {value}" for name, value in options.items()]
     command = f"{sys.executable} -W ignore -m monai.bundle run training --resume true"
     command += f" --config_file configs/train.json {' '.join(words)}"

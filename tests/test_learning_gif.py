@@ -84,8 +84,8 @@ def read_rgb(path: Path) -> np.ndarray:
 def test_each_validation_adds_a_frame_also_after_a_resume(
     tmp_path: Path, dataset_dir: Path
 ) -> None:
-    train(dataset_dir, tmp_path, max_epochs=2)
-    train(dataset_dir, tmp_path, max_epochs=3, resume=True)
+    for epochs in (2, 3):
+        train(dataset_dir, tmp_path, max_epochs=epochs, resume=True, learning_gif_subjects=1)
     for contrast in ("t1w", "t2w"):
         frames, times_ms = read_gif(tmp_path / f"learning_{contrast}.gif")
         assert times_ms == [400, 400, 2000]
@@ -190,7 +190,7 @@ def test_frames_that_are_damaged_or_of_another_size_are_left_out_and_named(
 
 def test_without_pairs_training_slices_are_shown_each_with_its_own_mask(tmp_path: Path) -> None:
     folder = write_slice_dataset(tmp_path / "data", registered=False)
-    workflow = train(folder, tmp_path / "out", max_epochs=1)
+    workflow = train(folder, tmp_path / "out", max_epochs=1, learning_gif_subjects=1)
     examples = workflow.parser.get_parsed_content("train#trainer").state.examples
     assert not examples.are_pairs
     slices = workflow.parser.get_parsed_content("train#dataset").data

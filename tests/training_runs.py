@@ -30,6 +30,7 @@ SMALL = {
     "val_interval": 1,
     "val_slice_step": 6,
     "training_figure_subjects": 1,
+    "learning_gif_subjects": 0,
     "log_interval": 2,
     "workers": 0,
     "progress": False,

@@ -136,7 +136,7 @@ def _compute_wilcoxon(differences: npt.NDArray[np.float64]) -> float | None:
         return 1.0
     if len(differences) > MOST_TO_TRY:
         return float(stats.wilcoxon(differences, zero_method="pratt", method="auto").pvalue)
-    # Of all signs at once: stats.wilcoxon ranks them anew for each choice, a hundred times slower.
+    # Of all signs at once: stats.wilcoxon ranks them anew for each choice, tens of times slower.
     ranks = np.sign(differences) * stats.rankdata(np.abs(differences))
     signs = {"permutation_type": "samples", "n_resamples": np.inf}
     return float(stats.permutation_test((ranks,), np.sum, vectorized=True, **signs).pvalue)

@@ -109,20 +109,19 @@ def test_three_slices_take_their_neighbours_in_mm_and_repeat_the_ends() -> None:
             "dataset": "d",
             "contrast": "T1w",
             "shard": "s.npy",
-            "position_mm": [0.0, 1.0, 2.0, 3.0, 4.5],
+            "position_mm": [0.0, 1.5, 3.0, 4.5, 7.5],
             "row": range(5),
-            "slice_index": range(5),
+            "slice_index": [10, 11, 12, 13, 15],  # 14 shows no brain
             "brain_fraction": 0.5,
         }
     )
-    images = list_images(volume, dataset_dir="x", slices=3, slice_distance_mm=2.0)
-    assert [image.rows for image in images] == [
-        (0, 0, 2),
-        (0, 1, 3),
-        (0, 2, 4),  # 4.5 is nearer to 4 than 3 is
-        (1, 3, 4),
-        (2, 4, 4),  # 2.5 lies between 2 and 3: the lower one
-    ]
+    # 2 mm is 1.33 slices, 3 mm two, 2.25 mm one and a half
+    near, far, half = (
+        [image.rows for image in list_images(volume, dataset_dir="x", slices=3, **distance)]
+        for distance in ({"slice_distance_mm": mm} for mm in (2.0, 3.0, 2.25))
+    )
+    assert near == [(0, 0, 1), (0, 1, 2), (1, 2, 3), (2, 3, 3), (3, 4, 4)]
+    assert far == half == [(0, 0, 2), (0, 1, 3), (0, 2, 3), (1, 3, 4), (3, 4, 4)]
 
 
 def test_an_even_number_of_slices_has_no_centre() -> None:
@@ -145,6 +144,11 @@ def test_three_slices_are_channels_and_the_mask_is_the_centres(dataset_dir: str)
     assert image.rows == (3, 6, 9)
     assert values.shape == (3, 128, 128)
     assert mask.shape == (1, 128, 128)
+    sample = UnpairedSlices(data, seed=0, reads=True)[0]
+    rows = list(data.t1w[sample["t1w_position"]].rows)
+    shard = Path(data.t1w[sample["t1w_position"]].shard)
+    masks = np.load(shard.with_name(f"{shard.stem}_mask.npy"))[rows] > 0
+    np.testing.assert_array_equal(sample["t1w_mask"], masks)  # of each channel its own
 
 
 def test_evaluation_sees_every_slice_of_every_pair_in_order(dataset_dir: str) -> None:

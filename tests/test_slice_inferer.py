@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from monai.data import MetaTensor, list_data_collate
 from monai.inferers import SliceInferer
 from scripts.inference.slice_inferer import NeighbouringSliceInferer, View, choose_views
+from scripts.slice_tables import list_images
 
 VIEW_LIST = [[0, 0, 0], [0, 0, 1], [1, 2, 0], [2, 1, 1]]
 
@@ -50,6 +53,30 @@ def test_neighbours_stand_at_their_distance_and_edges_are_repeated():
     torch.testing.assert_close(torch.as_tensor(result)[0], values)
 
 
+@pytest.mark.parametrize("spacing_mm", [1.0, 1.2, 2.0, 3.0, 4.0, 6.5])
+@pytest.mark.parametrize("distance_mm", [1.5, 3.0])
+def test_a_network_sees_the_neighbours_that_it_was_trained_on(spacing_mm, distance_mm):
+    """Those of the dataset's table, which has no slices without brain."""
+    values = torch.full((1, 2, 2, 14), -1.0)
+    values[..., 3:12] = torch.arange(3.0, 12.0)
+    seen = []
+
+    def network(stack):
+        seen.extend(tuple(int(value) for value in channels) for channels in stack[:, :, 0, 0])
+        return stack
+
+    affine = torch.diag(torch.tensor([1.0, 1.0, spacing_mm, 1.0]))
+    make_inferer(slices=3, distance_mm=distance_mm)(as_batch(values, affine), network)
+    names = ("subject_id", "session", "group", "dataset", "contrast", "shard")
+    indices = np.arange(3, 12)
+    columns = {"row": indices, "slice_index": indices, "position_mm": -7 + spacing_mm * indices}
+    table = pd.DataFrame(dict.fromkeys(names, "a") | {"brain_fraction": 0.5} | columns)
+    images = list_images(table, dataset_dir="x", slices=3, slice_distance_mm=distance_mm)
+    assert seen == [image.rows for image in images]
+    below, middle, above = seen[4]
+    assert middle - below == above - middle > 0
+
+
 def test_slices_of_background_are_not_computed():
     volume = torch.full((1, 4, 4, 6), -1.0)
     volume[..., 2:4] = 0.5
@@ -75,6 +102,10 @@ def test_the_three_results_of_a_slice_are_averaged():
     result = inferer(as_batch(values), network)[0, 0, 0, 0]
     # The first slice is seen as middle and as below neighbour, the last as middle and above.
     expected = [0.15, 1.3, 2.3, 3.3]
+    torch.testing.assert_close(torch.as_tensor(result), torch.tensor(expected))
+    values[..., 0] = -1  # no brain: it is no neighbour either, and stays background
+    result = inferer(as_batch(values), network)[0, 0, 0, 0]
+    expected = [-1, 1.15, 2.3, 3.3]
     torch.testing.assert_close(torch.as_tensor(result), torch.tensor(expected))
 
 

@@ -59,12 +59,16 @@ def open_mask(shard: str) -> np.ndarray:
 
 
 def read_image(image: SliceImage) -> tuple[Tensor, Tensor]:
-    """Read an image (channel, height, width) in [-1, 1] and its boolean mask (1, height, width)."""
+    """Read an image (channel, height, width) in [-1, 1] and the middle's boolean mask (1, ...)."""
     stored = open_shard(image.shard)[list(image.rows)]
-    middle = image.rows[len(image.rows) // 2]
-    mask = open_mask(image.shard)[middle] > 0
+    middle = len(image.rows) // 2
     values = stored.astype(np.float32) / LARGEST_UINT16 * 2 - 1
-    return torch.from_numpy(values), torch.from_numpy(mask[None])
+    return torch.from_numpy(values), read_masks(image)[middle : middle + 1]
+
+
+def read_masks(image: SliceImage) -> Tensor:
+    """Read the boolean mask of each channel, (channel, height, width)."""
+    return torch.from_numpy(open_mask(image.shard)[list(image.rows)] > 0)
 
 
 def read_labels(images: Sequence[SliceImage]) -> Tensor | None:
@@ -106,7 +110,8 @@ class UnpairedSlices(Dataset[dict[str, Any]]):
             sample[f"{name}_position"] = position
             sample[f"{name}_subject_id"] = images[position].subject_id
             if self.reads:
-                sample[name], sample[f"{name}_mask"] = read_image(images[position])
+                sample[name], _ = read_image(images[position])
+                sample[f"{name}_mask"] = read_masks(images[position])
         return sample
 
     def _name_stream(self, name: str) -> str:

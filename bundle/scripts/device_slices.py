@@ -39,12 +39,11 @@ class StoredSlices:
     largest: Tensor
 
     def read(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return images (batch, channel, height, width) in [-1, 1] and masks (batch, 1, ...)."""
+        """Return images in [-1, 1] and their masks, both (batch, channel, height, width)."""
         rows = self.rows[positions.to(self.rows.device, non_blocking=True)]
         stored = self.values[rows].float()
         unsigned = torch.where(stored < 0, stored + 2**16, stored)
-        middle = rows[:, rows.shape[1] // 2]
-        return unsigned / self.largest * 2 - 1, self.masks[middle][:, None]
+        return unsigned / self.largest * 2 - 1, self.masks[rows]
 
 
 DeviceSlices = dict[str, StoredSlices]  # `t1w` and `t2w`, and `pair_t1w` and `pair_t2w`

@@ -52,12 +52,12 @@ class PatchContrast(nn.Module):
             generators: both.
             source: (batch, channel, height, width) in [-1, 1].
             fake: of the same shape, in the other contrast.
-            mask: brain of the source, (batch, 1, height, width).
+            mask: brain of the source, (batch, 1 or channel, height, width); the middle one counts.
             name: contrast of the fake, "t1w" or "t2w".
         """
         generator: Any = generators.t1w_to_t2w if name == "t2w" else generators.t2w_to_t1w
         heads: Any = self.heads[name]
-        inside = self._take_places(mask, 1)[..., 0] > 0
+        inside = self._take_places(mask, 1)[..., mask.shape[1] // 2] > 0
         with torch.no_grad():
             keys = list(self._encode(generator.encoder, heads, source))
         queries = self._encode(generator.encoder, heads, fake)

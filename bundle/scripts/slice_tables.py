@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from scripts.config_references import list_differences, load_config, resolve_references
+from scripts.neighbouring_slices import count_steps, find_neighbours
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "validation", "test", "external", "all")
@@ -116,8 +117,8 @@ def list_images(
         table: every row of the shards that it names, or neighbours are missed.
         dataset_dir: folder that the shards' paths are relative to.
         slices: channels of an image, an odd number: the slice and its neighbours.
-        slice_distance_mm: from one channel to the next; the nearest slice there is taken, at the
-            ends of a volume the outermost one again.
+        slice_distance_mm: from one channel to the next, see `count_steps`; at the ends of the
+            brain the outermost slice is taken again.
     """
     if slices % 2 == 0:
         raise ValueError(f"slices is {slices}; expected an odd number, such as 1 or 3.")
@@ -140,12 +141,13 @@ def list_images(
 def _find_neighbours(
     volume: pd.DataFrame, slices: int, slice_distance_mm: float
 ) -> list[tuple[int, ...]]:
-    positions = volume["position_mm"].to_numpy()
-    offsets = slice_distance_mm * (np.arange(slices) - slices // 2)
-    wanted = positions[:, None] + offsets
-    nearest = np.abs(wanted[..., None] - positions).argmin(axis=-1)
-    nearest[:, slices // 2] = np.arange(len(positions))
-    return [tuple(rows) for rows in volume["row"].to_numpy()[nearest].tolist()]
+    indices, positions = (volume[name].to_numpy() for name in ("slice_index", "position_mm"))
+    step = 1
+    if len(volume) > 1:
+        spacing_mm = np.ptp(positions) / np.ptp(indices)
+        step = count_steps(slice_distance_mm, float(spacing_mm))
+    places = find_neighbours(indices, slices=slices, step=step)
+    return [tuple(rows) for rows in volume["row"].to_numpy()[places].tolist()]
 
 
 def load_pairs(

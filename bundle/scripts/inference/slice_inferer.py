@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from scripts.config_options import is_on
 from scripts.intensity import BACKGROUND
+from scripts.neighbouring_slices import count_steps, find_neighbours
 
 Network = Callable[..., Tensor]
 
@@ -90,8 +91,8 @@ class NeighbouringSliceInferer(Inferer):
 
     Args:
         slices: channels of the generator, 1 or 3; of what comes out, the middle one is kept.
-        distance_mm: between the slices of one input; the nearest existing ones are taken, edge
-            slices are repeated.
+        distance_mm: between the slices of one input, see `count_steps`; at the ends of the brain
+            the outermost slice with brain is taken again.
         batch_size: slices translated at once.
         views: of each slice, see `choose_views`; their results are averaged.
         view_list: all views that can be chosen.
@@ -142,7 +143,7 @@ class NeighbouringSliceInferer(Inferer):
             networks: generators of one direction; from the second on an ensemble.
         """
         images = torch.moveaxis(torch.as_tensor(inputs)[0, 0], -1, 0)
-        step = max(1, round(self.distance_mm / compute_slice_spacing_mm(inputs)))
+        step = count_steps(self.distance_mm, compute_slice_spacing_mm(inputs))
         passes = [(network, view) for network in networks for view in self.views]
         total, squares = torch.zeros_like(images), torch.zeros_like(images)
         shown = tqdm(
@@ -159,34 +160,34 @@ class NeighbouringSliceInferer(Inferer):
 
     def _translate_once(self, images: Tensor, network: Network, view: View, step: int) -> Tensor:
         """Return (slices, height, width)."""
-        rows = self._list_rows(len(images), step)
-        shown = torch.flatten(images > BACKGROUND, 1).any(1).nonzero().flatten()
-        rows = rows[shown.to(rows.device)]
+        shown = torch.flatten(images > BACKGROUND, 1).any(1).nonzero().flatten().cpu().numpy()
+        places = find_neighbours(shown, slices=self.slices, step=step)
+        rows = torch.from_numpy(shown[places])
         total = torch.zeros_like(images)
         counts = torch.zeros(len(images), device=images.device)
         dtype = _find_dtype(network)
         bar = tqdm(total=len(rows), desc="slices", leave=False, disable=not self.progress)
         for part in rows.split(self.batch_size):
-            stack = view.show(images[part.clamp(0, len(images) - 1)]).to(dtype)
-            self._collect(view.undo(network(stack).to(images.dtype)), part, total, counts)
+            stack = view.show(images[part]).to(dtype)
+            self._collect(view.undo(network(stack).to(images.dtype)), part, step, total, counts)
             bar.update(len(part))
         bar.close()
         mean = total / counts.clamp(min=1)[:, None, None]
         return torch.where(counts[:, None, None] > 0, mean, BACKGROUND)
 
-    def _list_rows(self, count: int, step: int) -> Tensor:
-        """Slices that go in together, (slice, channel); beyond the edges below 0 or above."""
-        offsets = torch.arange(self.slices) - self.slices // 2
-        return torch.arange(count)[:, None] + step * offsets[None, :]
+    def _collect(
+        self, results: Tensor, rows: Tensor, step: int, total: Tensor, counts: Tensor
+    ) -> None:
+        """Add the middle results, or all three, to the slices that they show.
 
-    def _collect(self, results: Tensor, rows: Tensor, total: Tensor, counts: Tensor) -> None:
-        """Add the middle results, or all three, to the slices that they show."""
+        A slice that stands in for one beyond the brain is no neighbour, and does not count.
+        """
         middle = self.slices // 2
         channels = range(self.slices) if self.average_neighbours else [middle]
         for channel in channels:
-            inside = (rows[:, channel] >= 0) & (rows[:, channel] < len(total))
-            places = rows[inside, channel].to(total.device)
-            total.index_add_(0, places, results[inside, channel])
+            is_neighbour = rows[:, channel] == rows[:, middle] + step * (channel - middle)
+            places = rows[is_neighbour, channel].to(total.device)
+            total.index_add_(0, places, results[is_neighbour.to(results.device), channel])
             counts.index_add_(0, places, torch.ones(len(places), device=total.device))
 
 

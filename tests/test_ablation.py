@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from monai.bundle import ConfigParser
 from scripts import ablate
@@ -17,6 +18,7 @@ from scripts.ablation.plan import Plan, load_plan
 from scripts.ablation.table import format_tables
 from scripts.config_references import load_config
 from scripts.evaluation.measurement import FIGURES
+from scripts.evaluation.statistics import bootstrap_interval
 from scripts.tuning.full_trainings import FullTraining
 
 from tests.slice_dataset_fixture import BUNDLE, write_slice_dataset
@@ -207,7 +209,7 @@ def test_the_text_says_what_was_measured_and_how_much_is_chance(
 ) -> None:
     text = format_tables(*compared, [])
     assert (
-        "of the part test. 10 subjects (seeds 0, 1): baseline, default; 10 subjects (seeds 0): "
+        "their range. 10 subjects (seeds 0, 1): baseline, default; 10 subjects (seeds 0): "
         "paired." in text
     )
     # 0.5045 and 0.07 more, and 0.01 by seed, rounded
@@ -244,6 +246,22 @@ def test_goals_say_what_was_found_and_whether_it_is_met(
     assert found["checkerboard up to 1.05"].is_met
     text = format_tables(plan, content, goals)
     assert "| T1w to T2w: Dice ratio from 0.95 | 0.909 | not met |" in text
+
+
+def test_an_interval_of_few_subjects_is_called_their_range(
+    compared: tuple[Plan, dict[str, Any]],
+) -> None:
+    plan, content = compared
+    assert plan.goals is not None
+    of_four = [{**row, "subjects": 4} for row in content["differences"]]
+    goal = judge_goals({**content, "differences": of_four}, plan.goals)[0]
+    assert goal.found == "+0.070 (+0.070 to +0.070, range of 4)"
+    assert judge_goals(content, plan.goals)[0].found == "+0.070 (+0.070 to +0.070)"
+    assert "of fewer than 5 subjects their range" in format_tables(plan, content, [])
+    for subjects in (2, 3, 4):
+        values = np.linspace(0.1, 0.7, subjects) ** 2
+        expected = pytest.approx((values.min(), values.max()))
+        assert bootstrap_interval(values, seed=0) == expected
 
 
 def test_the_share_of_the_gap_is_of_the_seeds_that_all_three_have(tmp_path: Path) -> None:

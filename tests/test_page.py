@@ -143,8 +143,7 @@ def test_the_verdict_stands_before_every_table_and_says_by_how_much(page: str) -
     # subjects score .60, .61 and .62, copying .07 less; the fixture's intervals run from the
     # smallest to the largest gain
     assert (
-        "SSIM 0.610 against 0.540: +0.070 (95 % interval +0.070 to +0.070), "
-        "higher for 3 of 3 subjects."
+        "SSIM 0.610 against 0.540: +0.070 (range +0.070 to +0.070), higher for 3 of 3 subjects."
     ) in text
     assert "PSNR 22.00 against 20.60: +1.40 dB" in text
 
@@ -168,7 +167,7 @@ def test_a_model_worse_than_copying_is_called_so(tmp_path: Path) -> None:
         )
         copying = verdict.lines[0]
         assert (copying.word, copying.phrase) == ("worse", "Worse than copying the input")
-        assert copying.details[0].startswith("SSIM 0.610 against 0.660: \N{MINUS SIGN}0.050 (95 %")
+        assert copying.details[0].startswith("SSIM 0.610 against 0.660: \N{MINUS SIGN}0.050 (range")
         assert "higher for 0 of 3 subjects" in copying.details[0]
 
 
@@ -181,9 +180,7 @@ def test_a_tie_is_neither_better_nor_worse(tmp_path: Path) -> None:
     assert (
         verdict.lines[0]
         .details[0]
-        .endswith(
-            "0.000 (95 % interval 0.000 to 0.000), higher for 0 of 3 subjects and equal for 3."
-        )
+        .endswith("0.000 (range 0.000 to 0.000), higher for 0 of 3 subjects and equal for 3.")
     )
     assert verdict.lines[1].details[0].endswith("higher for 2 of 3 subjects.")
 

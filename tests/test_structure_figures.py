@@ -73,6 +73,17 @@ def test_perpendicular_ramps_and_flat_images_do_not_agree() -> None:
     assert found == pytest.approx([0, 0], abs=1e-6)
 
 
+def test_slices_whose_mask_has_no_interior_do_not_count() -> None:
+    image, mask = make_texture(0), make_disc().clone()
+    expected = gradient_agreement(image[1:], image[1:], mask[1:], edge=EDGE)
+    mask[0] = False
+    mask[0, :, 5:7, 5:7] = True
+    flat = torch.full_like(image, 0.5)
+    assert gradient_agreement(image, flat, mask, edge=EDGE) == pytest.approx(0, abs=1e-6)
+    found = gradient_agreement(image, image, mask, edge=EDGE)
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
 def test_agreement_equals_numpys_gradients() -> None:
     mask = make_disc()
     first, second = (make_texture(seed) * mask for seed in (0, 1))

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.evaluation.statistics import SMALLEST_FOR_INTERVAL
+
 Content = Mapping[str, Any]
 
 DIRECTIONS = {"t2w": "T1w to T2w", "t1w": "T2w to T1w"}
@@ -121,7 +123,8 @@ def _judge_gain(
     row = find_difference(content, settings.recipe, settings.reference, comparison, figure)
     if row is None or row["low"] is None:
         return Goal(words, "", None)
-    found = f"{row['mean']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+    of_few = f", range of {row['subjects']}" if row["subjects"] < SMALLEST_FOR_INTERVAL else ""
+    found = f"{row['mean']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}{of_few})"
     return Goal(words, found, row["mean"] >= wanted and row["low"] > 0)
 
 

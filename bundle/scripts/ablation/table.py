@@ -14,6 +14,7 @@ from scripts.ablation.goals import (
     find_mean,
 )
 from scripts.ablation.plan import Plan
+from scripts.evaluation.statistics import SMALLEST_FOR_INTERVAL
 
 Content = Mapping[str, Any]
 
@@ -55,8 +56,9 @@ def describe_extent(content: Content) -> str:
     lines = [f"{extent}: {', '.join(rows)}" for extent, rows in names.items()]
     return (
         f"{content['done']} of {content['of']} trainings. Means and 95 % intervals over subjects "
-        f"of the part {content['evaluations'][0]['split']}. {'; '.join(lines)}. Differences are of "
-        "the seeds and datasets that both rows have."
+        f"of the part {content['evaluations'][0]['split']}, of fewer than {SMALLEST_FOR_INTERVAL} "
+        f"subjects their range. {'; '.join(lines)}. Differences are of the seeds and datasets that "
+        "both rows have."
     )
 
 

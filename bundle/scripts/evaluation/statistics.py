@@ -17,6 +17,7 @@ from scripts.evaluation.figure_tables import ROW, SUBJECT, check_labels, check_t
 
 # A two-sided exact p of n subjects is at least 2 / 2**n, which is below .01 from eight on.
 SMALLEST_FOR_P = 8
+SMALLEST_FOR_INTERVAL = 5  # with fewer subjects the interval of `bootstrap_interval` is their range
 MOST_TO_TRY = 13  # subjects of whom every choice of signs is tried
 DECIMALS = 12  # of differences: what is equal on paper must be tied in ranks
 BATCH = 1_000  # resamples at a time, for memory
@@ -61,8 +62,9 @@ def bootstrap_interval(
                      percentile .80  .85  .91  .92
                      BCa        .82  .86  .91  .93
 
-    So a 95 % interval of five to eight subjects is one of about 90 % if the figure is skewed. With
-    three subjects it held the normal mean in three cases of four.
+    So a 95 % interval of five to eight subjects is one of about 90 % if the figure is skewed. Below
+    `SMALLEST_FOR_INTERVAL` it is the range of the subjects, which holds the median of what they
+    come from with probability .5 (two), .75 (three) or .875 (four): call it the range.
 
     Args:
         values: one a subject, (subjects,).

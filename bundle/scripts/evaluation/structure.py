@@ -21,10 +21,10 @@ BRIGHT_TO_DARK = {"T2w": ("csf", "gm", "wm"), "T1w": ("wm", "gm", "csf")}
 def gradient_agreement(source: Tensor, synthetic: Tensor, mask: Tensor, *, edge: float) -> float:
     """Mean squared cosine between the edges of both images, whatever the sign of their contrast.
 
-    One minus `ngf_loss` (Haber and Modersitzki 2006, doi:10.1007/11866763_89), pooled over the
-    mask without its outermost voxels. In [0, 1], 1 where every edge is parallel. Flat places count
-    as 0, so that a real target scores far below 1 and a copy of the source above it: read the
-    figure beside those of the real image and of the copy.
+    One minus `ngf_loss` (Haber and Modersitzki 2006, doi:10.1007/11866763_89) in the mask without
+    its outermost voxels, as a mean over the slices where any are left. In [0, 1], 1 where every
+    edge is parallel. Flat places count as 0, so that a real target scores far below 1 and a copy
+    of the source above it: read the figure beside those of the real image and of the copy.
 
     Args:
         source: (slices, 1, height, width) in [0, 1].
@@ -34,14 +34,15 @@ def gradient_agreement(source: Tensor, synthetic: Tensor, mask: Tensor, *, edge:
     """
     check_shapes(source=source, synthetic=synthetic, mask=mask)
     check_ranges(source=source, synthetic=synthetic, data_range=1.0)
-    outside = 1 - mask.float()
-    if functional.max_pool2d(outside, kernel_size=3, stride=1, padding=1).all():
+    outside = functional.max_pool2d(1 - mask.float(), kernel_size=3, stride=1, padding=1)
+    shown = (outside == 0).flatten(1).any(dim=1)
+    if not shown.any():
         raise ValueError(
             f"The brain mask {tuple(mask.shape)} has no voxel whose neighbours lie in it; expected "
             "some, since gradients need them."
         )
-    network = (2 * image - 1 for image in (source, synthetic))
-    return 1 - float(ngf_loss(*network, edge=edge, mask=mask))
+    network = (2 * image[shown] - 1 for image in (source, synthetic))
+    return 1 - float(ngf_loss(*network, edge=edge, mask=mask[shown]))
 
 
 def classify_tissues(t1w: Tensor, mask: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scripts.evaluation.statistics import SMALLEST_FOR_INTERVAL
 from scripts.report.glossary import (
     COMPARISONS,
     DIRECTIONS,
@@ -153,8 +154,9 @@ def _describe(
     if difference["subjects"] == 1:
         return f"{sentence}."
     p = read_p(difference)
+    is_range = difference["subjects"] < SMALLEST_FOR_INTERVAL
     return (
-        f"{sentence} (95 % interval {low} to {high}), "
+        f"{sentence} ({'range' if is_range else '95 % interval'} {low} to {high}), "
         f"{_count(gains)}{'; ' + format_p(p) if p is not None else ''}."
     )
 

@@ -58,7 +58,7 @@ def save_sources(
 
     Raises:
         ValueError: a name means another dataset or version than before, the groups name an unknown
-            dataset, or a subject would change its group or part.
+            dataset or would be torn apart, or a subject would change its group or part.
     """
     known = read_sources(output_dir)
     _check_groups(groups, {*known, *(dataset.name for dataset in datasets)})
@@ -68,6 +68,7 @@ def save_sources(
         for dataset in datasets
     }
     merged = {**known, **new}
+    _check_together(groups, read_groups_of_sources(merged))
     pairs = [(name, group) for name in merged for group in set(merged[name]["groups"].values())]
     stored = read_splits(output_dir / "splits.tsv")
     assign_splits(pairs, hold_out=list_held_out(merged), existing=stored)
@@ -142,6 +143,23 @@ def _check_unchanged(known: Mapping[str, str], own: Mapping[str, str]) -> None:
                 f"{subject_id}: belongs to group {known[subject_id]} since an earlier run, and "
                 f"would belong to {group} now. Splits never change: keep --groups and --split_by, "
                 "or build into a new folder."
+            )
+
+
+def _check_together(groups: Mapping[tuple[str, str], str], kept: Mapping[str, str]) -> None:
+    """ValueError where subjects of one group of the table would be dealt out apart, as by site."""
+    first: dict[str, str] = {}
+    for (dataset, subject), group in groups.items():
+        subject_id = f"{dataset}_{subject}"
+        if subject_id not in kept:
+            continue
+        other = first.setdefault(group, subject_id)
+        if kept[subject_id] != kept[other]:
+            raise ValueError(
+                f"the table of groups has {other} and {subject_id} in one group, {group}, but "
+                f"they would be dealt out apart, as {kept[other]} and {kept[subject_id]}. Leave "
+                "out --split_by site, give both inputs one site (--sites), or, if the group was "
+                "not known when they were built, build into a new folder."
             )
 
 

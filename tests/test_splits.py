@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.bids import ScanSession
+from data_prep.source_records import PlannedDataset, read_sources, save_sources
 from data_prep.splits import SPLITS, DatasetGroup, assign_splits, read_groups
 
 
@@ -167,3 +169,32 @@ def test_the_two_cohorts_of_one_hospital_land_on_one_side(shared_data: Path) -> 
     assigned = assign_splits([*pairs, *groups_of("ixi", 30)], hold_out=[], existing={})
     assert assigned["openms_raw", "ljubljana"] == assigned["openms_mni", "ljubljana"] == "train"
     assert count_parts(assigned, "ixi") == {"train": 24, "validation": 3, "test": 3}
+
+
+def plan_site(dataset: str, site: str) -> PlannedDataset:
+    sessions = [
+        ScanSession(dataset, subject, None, Path(f"{subject}_T1w.nii"), None)
+        for subject in ("sub-01", "sub-02")
+    ]
+    about = {"name": dataset, "version": ""}
+    return PlannedDataset(dataset, Path(dataset), sessions, [], about, None, False, site)
+
+
+def test_a_person_who_was_scanned_at_two_sites_is_not_split_by_site(tmp_path: Path) -> None:
+    person = {("a", "sub-01"): "person", ("b", "sub-01"): "person"}
+    apart, together = ([plan_site("a", "x"), plan_site("b", site)] for site in ("y", "x"))
+    message = "a_sub-01 and b_sub-01 in one group, person, .* as site:x and site:y. Leave out --spl"
+    with pytest.raises(ValueError, match=message):
+        save_sources(tmp_path / "apart", apart, person, split_by_site=True)
+    assert not (tmp_path / "apart").exists()
+    save_sources(tmp_path / "together", together, person, split_by_site=True)
+    assert read_sources(tmp_path / "together")["b"]["groups"]["b_sub-01"] == "site:x"
+    save_sources(tmp_path / "apart", apart, person, split_by_site=False)
+    assert read_sources(tmp_path / "apart")["b"]["groups"]["b_sub-01"] == "person"
+
+
+def test_a_person_of_an_earlier_run_counts_too(tmp_path: Path) -> None:
+    save_sources(tmp_path, [plan_site("a", "x")], {}, split_by_site=False)
+    person = {("a", "sub-01"): "person", ("b", "sub-01"): "person"}
+    with pytest.raises(ValueError, match="apart, as a_sub-01 and person"):
+        save_sources(tmp_path, [plan_site("b", "y")], person, split_by_site=False)

@@ -13,11 +13,20 @@ from typing import Any
 import pandas as pd
 
 from data_prep.splits import SALT, rank_group
-from data_prep.store import SESSIONS, SHARDS, read_json, write_json, write_parquet, write_tsv
+from data_prep.store import (
+    SESSIONS,
+    SHARDS,
+    SOURCES,
+    read_json,
+    write_bytes,
+    write_json,
+    write_parquet,
+    write_tsv,
+)
 from data_prep.tables import describe_counts, describe_subjects
 
-SOURCES = Path("sources")
 LINKED = (SHARDS, SESSIONS, SOURCES)
+READ = ("dataset.json", "slices.parquet", "splits.tsv", "exclusions.tsv")
 
 
 def write_folds(dataset_dir: Path, output_dir: Path, *, folds: int, seed: int) -> list[Path]:
@@ -54,8 +63,10 @@ def write_folds(dataset_dir: Path, output_dir: Path, *, folds: int, seed: int) -
 def _check(dataset_dir: Path, output_dir: Path, folds: Any) -> None:
     if not isinstance(folds, int) or folds < 3:
         raise ValueError(f"folds is {folds!r}; expected a whole number, 3 or more.")
-    if not (dataset_dir / "dataset.json").is_file():
-        raise FileNotFoundError(f"{dataset_dir}: no finished slice dataset (no dataset.json).")
+    if missing := [name for name in READ if not (dataset_dir / name).is_file()]:
+        raise FileNotFoundError(
+            f"{dataset_dir}: no finished slice dataset (no {', '.join(missing)})."
+        )
     if output_dir.exists() and any(output_dir.iterdir()):
         raise FileExistsError(f"{output_dir}: is not empty. Name a new folder.")
 
@@ -94,9 +105,7 @@ def _write_fold(
 ) -> None:
     """Links first, then tables, and last ``dataset.json``, without which there is no dataset."""
     folder.mkdir(parents=True)
-    for name in LINKED:
-        if (dataset_dir / name).is_dir():
-            (folder / name).symlink_to(os.path.relpath((dataset_dir / name).resolve(), folder))
+    _link_images(dataset_dir, folder)
     splits, slices = splits.copy(), slices.copy()
     for table in (splits, slices):
         dealt = table["group"].map(of_group)
@@ -105,6 +114,17 @@ def _write_fold(
     write_tsv(folder / "splits.tsv", splits)
     write_tsv(folder / "subjects.tsv", describe_subjects(slices))
     write_parquet(folder / "slices.parquet", slices)
+    write_bytes(folder / "exclusions.tsv", (dataset_dir / "exclusions.tsv").read_bytes())
     description = read_json(dataset_dir / "dataset.json")
     changes = {"counts": describe_counts(slices), "cross_validation": facts}
     write_json(folder / "dataset.json", description | changes)
+
+
+def _link_images(dataset_dir: Path, folder: Path) -> None:
+    """Link what a fold shares, by relative paths; FileNotFoundError where a link leads nowhere."""
+    for name in LINKED:
+        if (dataset_dir / name).is_dir():
+            target = (dataset_dir / name).resolve()
+            # ".." of a link counts from where the folder really lies
+            (folder / name).symlink_to(os.path.relpath(target, folder.resolve()))
+            (folder / name).resolve(strict=True)

@@ -25,7 +25,7 @@ PATIENCE_SECONDS = 30
 
 
 def check_output(output_dir: Path, section: dict[str, Any]) -> None:
-    """Raise ValueError where the folder is not ours, or was made with another preprocessing."""
+    """Raise ValueError where the folder is not ours to build in, or has another preprocessing."""
     if not output_dir.exists():
         return
     if not output_dir.is_dir():
@@ -41,7 +41,19 @@ def check_output(output_dir: Path, section: dict[str, Any]) -> None:
             f"{output_dir}: holds {', '.join(sorted(names)[:3])} and no slice dataset. "
             "Choose a new folder: nothing of yours is overwritten."
         )
-    if stored.is_file() and read_json(stored)["preprocessing"] != section:
+    if stored.is_file():
+        _check_description(output_dir, read_json(stored), section)
+
+
+def _check_description(
+    output_dir: Path, description: dict[str, Any], section: dict[str, Any]
+) -> None:
+    if fold := description.get("cross_validation"):
+        raise ValueError(
+            f"{output_dir}: is fold {fold['fold']} of {fold['of']}, whose images are links to "
+            "another slice dataset. Build into that one, and deal it out again (`folds`)."
+        )
+    if description["preprocessing"] != section:
         raise ValueError(
             f"{output_dir}: was built with another preprocessing section than the bundle's. "
             "Choose a new folder, or use the bundle that it was built with."

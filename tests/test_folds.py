@@ -10,7 +10,12 @@ from scripts.datasets import EvaluationSlices
 from scripts.slice_tables import load_pairs
 
 from data_prep.folds import write_folds
+from data_prep.output_folder import check_output
+from data_prep.report import write_report
+from data_prep.store import read_json
+from data_prep.verify import verify_dataset
 from tests.slice_dataset_fixture import write_slice_dataset
+from tests.tiny_dataset import write_tiny_dataset
 
 SPLITS = (*["train"] * 5, "test", "external", "train")
 EXTERNAL, ALONE = "blobs_sub-07", "blobs_sub-08"
@@ -25,6 +30,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = pd.read_parquet(folder / "slices.parquet")
     splits = table[["dataset", "group", "split"]].drop_duplicates()
     splits.to_csv(folder / "splits.tsv", sep="\t", index=False)
+    (folder / "exclusions.tsv").write_text("dataset\tsubject_id\tsession\tfile\treason\n")
     return folder
 
 
@@ -54,6 +60,30 @@ def test_a_fold_is_read_like_any_dataset(dataset: Path, tmp_path: Path) -> None:
     assert EvaluationSlices(pairs)[0]["t1w"].shape == (1, 128, 128)
 
 
+def test_links_lead_to_the_images_where_the_path_of_the_folds_is_a_link_itself(
+    dataset: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "disk" / "mine").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "mine")
+    for fold in write_folds(dataset, tmp_path / "link" / "folds", folds=3, seed=0):
+        assert (fold / "shards").samefile(dataset / "shards")
+
+
+def test_a_fold_verifies_has_a_report_and_keeps_what_was_left_out(tmp_path: Path) -> None:
+    data = write_tiny_dataset(tmp_path / "data")
+    fold = write_folds(data, tmp_path / "folds", folds=3, seed=0)[0]
+    assert verify_dataset(fold) == []
+    assert "truncated file: 10 of 20 voxels" in write_report(fold).read_text()
+
+
+def test_no_build_writes_into_a_fold(dataset: Path, tmp_path: Path) -> None:
+    fold = write_folds(dataset, tmp_path, folds=3, seed=0)[1]
+    section = read_json(dataset / "dataset.json")["preprocessing"]
+    check_output(dataset, section)
+    with pytest.raises(ValueError, match="fold 2 of 3, whose images are links to another slice"):
+        check_output(fold, section)
+
+
 def test_a_seed_gives_the_same_folds_and_another_seed_others(dataset: Path, tmp_path: Path) -> None:
     drawn = [
         [read_splits(fold) for fold in write_folds(dataset, tmp_path / name, folds=3, seed=seed)]
@@ -74,3 +104,8 @@ def test_what_cannot_be_dealt_out_is_refused(dataset: Path, tmp_path: Path) -> N
     (tmp_path / "b" / "mine.txt").touch()
     with pytest.raises(FileExistsError, match="is not empty"):
         write_folds(dataset, tmp_path / "b", folds=3, seed=0)
+    write_tiny_dataset(tmp_path / "c")
+    (tmp_path / "c" / "exclusions.tsv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no finished slice dataset \(no exclusions.tsv"):
+        write_folds(tmp_path / "c", tmp_path / "a", folds=3, seed=0)
+    assert not (tmp_path / "a").exists()

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from data_prep.registration import RigidRegistration, register_rigid, resample_to
 from data_prep.stages import Stages
 
-# A pair is kept when the T2w covers at least this part of the T1w's brain; less, and the crop,
-# the percentiles and every paired figure would speak of different heads.
+# A T2w is kept when it covers at least this part of the T1w's brain; less, and the crop, the
+# percentiles and every paired figure would speak of different heads.
 MIN_COVERAGE = 0.9
 
 
@@ -68,17 +68,17 @@ def prepare_moved(stages: Stages, path: Path, t1w: PreparedVolume) -> PreparedVo
     """A T2w on its own grid, its brain mask carried over from the T1w by rigid registration.
 
     Raises:
-        ValueError: the file is not fit for use, or the registration failed or is not plausible.
+        ValueError: the file is not fit for use, the registration failed or is not plausible, or
+            the T2w covers too little of the T1w's brain.
     """
     loaded = stages.load_volume({"image": str(path)})
     head = as_nifti(loaded["image"])
     mask = as_nifti(t1w.native["brain_mask"])
     found = register_rigid(t1w.head, head, fixed_mask=mask)
     check_registration(found)
+    check_coverage(t1w, find_covered(t1w, head, found.matrix))
     inverse = np.asarray(np.linalg.inv(found.matrix), dtype=np.float64)
     carried = resample_to(head, mask, inverse, interpolation="linear").get_fdata() >= 0.5
-    if not carried.any():
-        raise ValueError("the T1w's brain lies outside the T2w.")
     native = stages.correct_bias({**loaded, "brain_mask": like(loaded["image"], carried)})
     data = sample_for_network(stages, native)
     method = f"{t1w.brain_extraction} on T1w"
@@ -92,19 +92,14 @@ def prepare_registered(
     """The same T2w on the T1w's grid: row for row the partner of the T1w.
 
     Raises:
-        ValueError: it covers too little of the T1w's brain.
+        ValueError: it was not registered.
     """
     if moved.registration is None:
         raise ValueError(f"{moved.file}: was not registered.")
     matrix = np.array(moved.registration["matrix"])
     grid, mask = t1w.native["image"], t1w.native["brain_mask"]
-    field_of_view = like(moved.native["image"], np.ones(moved.head.shape, dtype=bool))
-    covered = _resample(t1w, field_of_view, matrix) >= 0.99
-    brain = mask[0].numpy() > 0
-    coverage = float(covered[brain].mean())
-    if coverage < MIN_COVERAGE:
-        raise ValueError(f"covers {coverage:.0%} of the T1w's brain. Expected {MIN_COVERAGE:.0%}.")
-    voxels = _resample(t1w, moved.native["image"], matrix)
+    covered, brain = find_covered(t1w, moved.head, matrix), mask[0].numpy() > 0
+    voxels = _resample(t1w, as_nifti(moved.native["image"]), matrix)
     # What the T2w does not show must not move its percentiles; the mask leaves it out below.
     voxels[brain & ~covered] = np.median(voxels[brain & covered])
     # The coverage goes the way of a label map: nearest neighbour, the crop of the T1w's mask.
@@ -112,14 +107,22 @@ def prepare_registered(
     data = sample_for_network(stages, native)
     data["row_mask"] = data["brain_mask"]
     data["brain_mask"] = data["brain_mask"] * (data.pop("dseg") > 0)
-    facts = {**moved.registration, "coverage": round(coverage, 4)}
+    facts = {**moved.registration, "coverage": round(float(covered[brain].mean()), 4)}
     return PreparedVolume(
         moved.file, "T2w", "T1w", t1w.head, native, data, moved.brain_extraction, facts
     )
 
 
-def _resample(t1w: PreparedVolume, volume: MetaTensor, matrix: NDArray[Any]) -> NDArray[Any]:
-    moved = resample_to(t1w.head, as_nifti(volume), matrix, interpolation="linear")
+def find_covered(
+    t1w: PreparedVolume, t2w: nib.Nifti1Image, matrix: NDArray[Any]
+) -> NDArray[np.bool_]:
+    """Where (x, y, z) of the T1w's grid lies in the field of view of a T2w."""
+    field_of_view = nib.Nifti1Image(np.ones(t2w.shape, dtype=np.float32), t2w.affine)
+    return np.asarray(_resample(t1w, field_of_view, matrix) >= 0.99)
+
+
+def _resample(t1w: PreparedVolume, volume: nib.Nifti1Image, matrix: NDArray[Any]) -> NDArray[Any]:
+    moved = resample_to(t1w.head, volume, matrix, interpolation="linear")
     return np.asarray(moved.get_fdata(dtype=np.float32))
 
 
@@ -139,6 +142,14 @@ def check_registration(found: RigidRegistration) -> None:
     """ValueError that names what makes a registration implausible."""
     if found.flags:
         raise ValueError(f"registration to the T1w is not plausible: {'; '.join(found.flags)}.")
+
+
+def check_coverage(t1w: PreparedVolume, covered: NDArray[np.bool_]) -> None:
+    """ValueError where a T2w shows too little of the T1w's brain, such as a slab."""
+    brain = t1w.native["brain_mask"][0].numpy() > 0
+    coverage = float(covered[brain].mean())
+    if coverage < MIN_COVERAGE:
+        raise ValueError(f"covers {coverage:.0%} of the T1w's brain. Expected {MIN_COVERAGE:.0%}.")
 
 
 def check_mask(stages: Stages, mask: MetaTensor) -> None:

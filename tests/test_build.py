@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,14 +26,14 @@ from data_prep.command_line import COMPLETE, FAILED, LEFT_OUT, split_list
 from data_prep.dataset_options import DatasetOptions
 from data_prep.stages import DEFAULT_BUNDLE
 from data_prep.verify import verify_dataset
-from tests.small_heads import make_head, save_dataset, save_head
+from tests.small_heads import make_head, make_quick_bundle, save_dataset, save_head
 
 
-def build(out: Path, *folders: Path, hold_out=(), workers=1) -> int:
+def build(out: Path, *folders: Path, hold_out=(), workers=1, bundle=DEFAULT_BUNDLE) -> int:
     names = {folder.name: folder for folder in folders}
     options = DatasetOptions(dict.fromkeys(names, "none"), hold_out, {})
     outcome = build_from_bids(
-        out, BidsInputs(names, options), BuildOptions(DEFAULT_BUNDLE, Workers(workers))
+        out, BidsInputs(names, options), BuildOptions(bundle, Workers(workers))
     )
     return outcome.left_out
 
@@ -256,6 +257,17 @@ def test_a_failed_registration_leaves_the_t2w_out_and_keeps_the_t1w(tmp_path):
     assert "registration" in read_exclusions(tmp_path / "out")["sub-01_T2w.nii.gz"]
     slices = pd.read_parquet(tmp_path / "out" / "slices.parquet")
     assert set(slices["contrast"]) == {"T1w"}
+
+
+def test_a_slab_beside_a_whole_head_gives_no_slices(tmp_path):
+    folder = save_dataset(tmp_path / "heads", pairs=1)
+    slab = make_head(0, "T2w").slicer[:, :, 10:30]  # 60 mm of a brain of 124 mm
+    nib.save(slab, folder / "sub-01" / "anat" / "sub-01_T2w.nii.gz")
+    assert build(tmp_path / "out", folder, bundle=make_quick_bundle()) == 1
+    reason = read_exclusions(tmp_path / "out")["sub-01_T2w.nii.gz"]
+    assert re.fullmatch(r"covers 6\d% of the T1w's brain. Expected 90%.", reason)
+    shards = pd.read_parquet(tmp_path / "out" / "slices.parquet")["shard"]
+    assert set(shards) == {"shards/heads/sub-01_T1w.npy"}
 
 
 def test_a_t2w_that_lost_its_t1w_says_so(tmp_path):

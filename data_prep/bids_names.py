@@ -11,9 +11,10 @@ from bids2table import format_bids_path, get_column_names, parse_bids_entities
 NIFTI_EXTENSIONS = (".nii", ".nii.gz")
 CONTRASTS = ("T1w", "T2w")
 
-PLAIN_ENTITIES = frozenset({"sub", "ses", "task", "acq", "ce", "rec", "run"})
-"""What BIDS allows in the name of a whole anatomical image. Of the others `part-`, `echo-`,
-`inv-`, `flip-` and `chunk-` mark one of several images, `space-` and `desc-` a derivative."""
+PLAIN_ENTITIES = frozenset({"sub", "ses", "task", "acq", "rec", "run"})
+"""What BIDS allows in the name of a whole anatomical image, but for `ce-`, a contrast agent. Of the
+others `part-`, `echo-`, `inv-`, `flip-` and `chunk-` mark one of several images, `space-` and
+`desc-` a derivative."""
 
 
 def explain_rejection(name: str, subject: str, session: str | None) -> str:
@@ -35,6 +36,8 @@ def explain_rejection(name: str, subject: str, session: str | None) -> str:
         place["ses"] = session.removeprefix("ses-")
     if {key: entities[key] for key in ("sub", "ses") if key in entities} != place:
         return f"the name disagrees with its folder {'/'.join(filter(None, (subject, session)))}"
+    if "ce" in entities:
+        return f"ce-{entities['ce']}: taken with a contrast agent, which the models do not know"
     if others := sorted(set(entities) - PLAIN_ENTITIES - {"suffix", "ext", "datatype"}):
         key = others[0]
         return f"{key}-{entities[key]} marks a part or a derivative, not a whole raw {last} image"

@@ -65,6 +65,7 @@ def test_pairs_single_contrasts_and_sessions_are_found_in_natural_order(root: Pa
     [
         *((f"sub-01_{suffix}.nii.gz", "is neither T1w nor T2w") for suffix in NOT_T2W),
         *((f"sub-01_{part}_T2w.nii", f"{part} marks a part") for part in PARTS),
+        ("sub-01_ce-gadolinium_T2w.nii.gz", "ce-gadolinium: taken with a contrast agent"),
         ("sub-01_T2w_run-2.nii.gz", "run-2 is neither"),
         ("scan.nii.gz", "scan is neither"),
         ("sub-01_defaced_T2w.nii.gz", "defaced is no key-value pair"),
@@ -103,7 +104,6 @@ def test_session_in_the_name_must_be_the_folders(root: Path, name: str) -> None:
         ("sub-01_run-1_T1w.nii.gz", "sub-01_acq-hires_run-1_T1w.nii.gz"),
         ("sub-01_acq-a_T1w.nii.gz", "sub-01_acq-b_T1w.nii.gz"),
         ("sub-01_acq-a_rec-norm_T1w.nii.gz", "sub-01_acq-a_run-1_T1w.nii.gz"),
-        ("sub-01_T1w.nii.gz", "sub-01_ce-gadolinium_T1w.nii.gz"),
         ("sub-01_T1w.nii", "sub-01_T1w.nii.gz"),
     ],
 )
@@ -116,6 +116,19 @@ def test_one_of_several_is_chosen_whatever_the_order_on_disk(
         assert session.t1w is not None
         assert (session.t1w.name, exclusion.file) == (first, second)
         assert exclusion.reason == f"another T1w of this session is used: {first}"
+
+
+def test_a_plain_image_is_taken_before_one_with_a_contrast_agent_however_long_its_name(
+    root: Path,
+) -> None:
+    plain, enhanced = "sub-01_acq-mprage_run-01_T1w.nii.gz", "sub-01_ce-gadolinium_T1w.nii.gz"
+    make_tree(root, f"sub-01/anat/{plain}", f"sub-01/anat/{enhanced}")
+    (session,), (exclusion,) = index_dataset(root)
+    assert session.t1w is not None
+    assert (session.t1w.name, exclusion.file) == (plain, enhanced)
+    assert exclusion.reason == (
+        "ce-gadolinium: taken with a contrast agent, which the models do not know"
+    )
 
 
 def test_only_the_raw_anat_folders_are_read(root: Path) -> None:

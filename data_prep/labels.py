@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from data_prep.cluster import Workers
 from data_prep.executor import run_for_each
-from data_prep.label_maps import list_label_maps, load_head
+from data_prep.label_maps import check_label_map, list_label_maps, load_head
 from data_prep.label_protocols import describe_protocol
 from data_prep.label_simulation import LabelScan, simulate_session
 from data_prep.simulated_dataset import (
@@ -79,12 +79,14 @@ def simulate_labels(
     simulation = Simulation(
         "Simulation", "Simulated T1w and T2w of labelled heads", MODULE, licence or LICENCE, facts
     )
-    open_folder(output_dir, simulation, list(maps))
     tasks = [
         HeadTask(output_dir, subject, path, missing, seed)
         for subject, path in maps.items()
         if (missing := _list_missing(output_dir, subject, sessions))
     ]
+    for task in tasks:  # an opened folder is bound to these very maps
+        check_label_map(task.label_map)
+    open_folder(output_dir, simulation, list(maps))
     _run(tasks, workers)
     write_participants(output_dir, list(maps))
 

@@ -352,6 +352,23 @@ def test_other_maps_or_another_seed_are_refused(dataset: tuple[Path, Path], tmp_
 
 
 @pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.where(draw_labels() == 77, 29, draw_labels()), "seg_01.nii.gz: labels 29 are neither"),
+        (draw_labels(scale=0.5), r"seg_01.nii.gz: \d+ ml of grey and white matter"),
+    ],
+)
+def test_one_map_with_a_fault_is_named_before_anything_is_made(
+    tmp_path: Path, labels: np.ndarray, message: str
+) -> None:
+    write_label_map(tmp_path / "maps" / "seg_01.nii.gz", labels)
+    write_label_map(tmp_path / "maps" / "seg_02.nii.gz")
+    with pytest.raises(ValueError, match=message):
+        simulate(tmp_path / "maps", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [({"sessions": 0}, "sessions is 0"), ({"seed": -1}, "seed is -1")],
 )

@@ -92,6 +92,22 @@ def test_gradients_reach_the_fake_the_encoder_and_the_heads_of_its_contrast(
     assert generators.t1w_to_t2w.encoder[0].weight.grad is None
 
 
+def test_heads_learn_in_bf16_also_where_autocast_keeps_what_it_cast_first(
+    generators: Generators,
+) -> None:
+    """The first call casts the weights, so that it is to be the one that learns."""
+    contrast, learns = make_contrast(), []
+    heads = contrast.heads["t1w"]
+    for head in heads:
+        head.register_forward_pre_hook(lambda *_: learns.append(torch.is_grad_enabled()))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = contrast(generators, draw_image(0), draw_image(1), torch.ones(2, 1, 64, 64), "t1w")
+    loss.backward()
+    assert learns == [True] * 3 + [False] * 3  # of three stages
+    weights = [each for name, each in heads.named_parameters() if name.endswith("weight")]
+    assert all(weight.grad is not None and weight.grad.any() for weight in weights)
+
+
 def test_a_seed_gives_the_same_heads() -> None:
     first, second, third = (list(make_contrast(seed).parameters()) for seed in (3, 3, 4))
     assert all(torch.equal(*both) for both in zip(first, second, strict=True))

@@ -58,9 +58,11 @@ class PatchContrast(nn.Module):
         generator: Any = generators.t1w_to_t2w if name == "t2w" else generators.t2w_to_t1w
         heads: Any = self.heads[name]
         inside = self._take_places(mask, 1)[..., mask.shape[1] // 2] > 0
+        # Queries first: older releases of PyTorch keep what autocast made of a weight without a
+        # gradient for later calls, which then learn nothing (pytorch#112583, pytorch#142234).
+        queries = list(self._encode(generator.encoder, heads, fake))
         with torch.no_grad():
             keys = list(self._encode(generator.encoder, heads, source))
-        queries = self._encode(generator.encoder, heads, fake)
         losses = [
             compute_contrast(query, key, inside, self.temperature)
             for query, key in zip(queries, keys, strict=True)

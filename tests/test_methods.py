@@ -148,6 +148,22 @@ def test_pairs_that_are_not_there_are_an_error(
     assert re.search(message, find_error(error))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "pair_subjects is above 0, but lambda_paired and lambda_paired_ssim are 0"),
+        ({"sampling": "paired", "lambda_paired": 1.0}, "sampling is 'paired', .*pair_subjects 0"),
+    ],
+)
+def test_pairs_of_some_subjects_that_would_not_be_used_are_an_error(
+    dataset_dir: Path, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((RuntimeError, ValueError)) as error:
+        train(dataset_dir, tmp_path, pair_subjects=1, **options)
+    assert re.search(message, find_error(error))
+    assert list(tmp_path.rglob("*.pt")) == []
+
+
 def test_spectral_norm_bounds_every_convolution_and_keeps_the_seeded_weights() -> None:
     sizes = {"in_channels": 1, "features": 4, "downsamplings": 3}
     networks = [

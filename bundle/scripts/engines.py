@@ -128,6 +128,12 @@ class CycleGanTrainer(Trainer):
                 f"lambda_{used[0]} is above 0, but no registered pairs are drawn. Expected "
                 "--sampling paired, or the pairs of some subjects: --pair_subjects 3."
             )
+        if self.prepare_batch.pairs and not used:
+            raise ValueError(
+                "pair_subjects is above 0, but lambda_paired and lambda_paired_ssim are 0, so that "
+                "these pairs would be drawn for nothing. Expected --lambda_paired 10, or "
+                "--pair_subjects 0."
+            )
         for epoch in range(self.state.epoch + 1, self.state.max_epochs + 1):
             if not any(vars(self.weights.at(epoch)).values()):
                 raise ValueError(

@@ -62,7 +62,8 @@ def load_training_slices(
         dataset_dir: slice dataset.
         sampling: "disjoint", T1w and T2w from two halves of the subjects; "shuffled", each from
             all of them; "paired", the same slice in both contrasts.
-        pair_subjects: subjects whose registered pairs are drawn too, beside an unpaired sampling.
+        pair_subjects: subjects whose registered pairs are drawn too, beside an unpaired sampling;
+            0 for none.
         pair_datasets: names of those whose pairs may be drawn, also by sampling "paired"; None for
             all.
         seed: decides the halves.
@@ -71,6 +72,12 @@ def load_training_slices(
     """
     if sampling not in ("disjoint", "shuffled", "paired"):
         raise ValueError(f"sampling is {sampling!r}; expected 'disjoint', 'shuffled' or 'paired'.")
+    if sampling == "paired" and pair_subjects:
+        raise ValueError(
+            f"sampling is 'paired', which draws the pairs of all subjects, and pair_subjects is "
+            f"{pair_subjects}. Expected --pair_subjects 0, or --sampling disjoint or --sampling "
+            "shuffled, beside which the pairs of so many subjects are drawn."
+        )
     channels: dict[str, Any] = {"slices": slices, "slice_distance_mm": slice_distance_mm}
     names = [pair_datasets] if isinstance(pair_datasets, str) else pair_datasets
     of_pairs = {**channels, "datasets": names}

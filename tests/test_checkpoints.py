@@ -256,6 +256,31 @@ def test_another_epoch_length_than_the_checkpoints_is_an_error(
     assert "was trained with --epoch_length 3, found 7" in find_error(error)
 
 
+@pytest.mark.parametrize(("began", "now"), [("true", "false"), ("false", "true")])
+def test_a_training_goes_on_from_the_start_that_it_had(
+    tmp_path: Path, dataset_dir: Path, finished: Path, began: str, now: str
+) -> None:
+    """A fine-tuned one is not pulled to the inverted source, a new one is until its time is up."""
+    content = load(finished / "checkpoint_00000012.pt")
+    content["trainer"]["pretrained"] = began == "true"
+    save_whole(content, tmp_path / "checkpoint_00000012.pt")
+    with pytest.raises(RuntimeError) as error:
+        train(dataset_dir, tmp_path, max_epochs=6, resume=True, pretrained=now)
+    assert f"began with --pretrained {began}, found {now}" in find_error(error)
+    assert f"Pass --pretrained {began}" in find_error(error)
+
+
+def test_a_checkpoint_that_does_not_say_how_it_began_goes_on(
+    tmp_path: Path, dataset_dir: Path, finished: Path
+) -> None:
+    content = load(finished / "checkpoint_00000012.pt")
+    assert content["trainer"].pop("pretrained") is False
+    save_whole(content, tmp_path / "checkpoint_00000012.pt")
+    workflow = train(dataset_dir, tmp_path, max_epochs=4, resume=True, pretrained=True)
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    assert (trainer.state.iteration, trainer.state.pretrained) == (12, None)
+
+
 def test_a_resume_takes_the_learning_rate_and_betas_that_are_asked_for_now(
     tmp_path: Path, dataset_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -382,6 +407,7 @@ def test_a_training_can_start_from_shipped_models(
         pretrained_dir=str(finished),
         pretrained_discriminators_dir=str(finished / "discriminators"),
     )
+    assert parsed("train#trainer").state_dict()["pretrained"] is True
     model = load(finished / "model.pt")
     for network in (parsed("t1w_to_t2w"), parsed("averages")["t1w_to_t2w"].network):
         assert all(torch.equal(model[name], value) for name, value in network.state_dict().items())

@@ -39,6 +39,9 @@ class CycleGanTrainer(Trainer):
     every loss by its name, and `loss`, all tensors on the device. So an iteration never waits for
     the device; a handler that reads a number does. (MONAI's `decollate` would read all of them.)
 
+    `state.pretrained` says in checkpoints whether the networks began as shipped ones; None where
+    that is not known.
+
     Args:
         device: where the networks are.
         max_epochs: last epoch.
@@ -93,6 +96,8 @@ class CycleGanTrainer(Trainer):
             decollate=False,
             handlers=[handler for handler in train_handlers if handler is not None],
         )
+        self.state.pretrained = None
+        self.state_dict_user_keys.append("pretrained")
         self.generators = generators
         self.discriminators = discriminators
         self.generator_optimizer = generator_optimizer

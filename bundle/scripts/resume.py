@@ -49,7 +49,8 @@ def start_training(
         models_dir: folder that the models go to.
         resume: whether to go on from the newest checkpoint of the folder, if there is one.
         averages: of the generators, by direction.
-        pretrained: whether a new training starts from shipped models, else from random weights.
+        pretrained: whether a new training starts from shipped models, else from random weights;
+            as it did where it goes on.
         pretrained_dir: folder of the shipped models.
         pretrained_discriminators_dir: folder of the discriminators that they were trained with.
     """
@@ -64,10 +65,12 @@ def start_training(
         run = Path(output_dir)
         _remove_unfinished(run, run / FRAMES_FOLDER, run / "best", Path(models_dir))
     if loaded is not None:
+        _check_start(*loaded, pretrained=pretrained)
         _restore(trainer, list_present(objects), *loaded)
         return
     if not resume:
         _check_unused(output_dir, models_dir)
+    trainer.state.pretrained = pretrained
     if pretrained:
         load_models(models_dir=pretrained_dir, averages=averages)
         judges = {"t1w": trainer.discriminators.t1w, "t2w": trainer.discriminators.t2w}
@@ -99,6 +102,21 @@ def _check_unused(output_dir: str, models_dir: str) -> None:
         raise FileExistsError(
             f"{found[0]}: a training has been here already. Go on with --resume true, or choose "
             "another --output_dir (and --models_dir)."
+        )
+
+
+def _check_start(path: Path, content: dict[str, Any], *, pretrained: bool) -> None:
+    """Fail if a training began from other weights than is said now, on which losses depend.
+
+    Checkpoints of before say nothing, which stays so.
+    """
+    began = content["trainer"].setdefault("pretrained", None)
+    if began is not None and began != pretrained:
+        expected, found = (str(each).lower() for each in (began, pretrained))
+        raise ValueError(
+            f"{path}: began with --pretrained {expected}, found {found}, by which the default of "
+            f"--lambda_inversion would change. Pass --pretrained {expected}, or choose another "
+            "--output_dir."
         )
 
 

@@ -350,6 +350,7 @@ def test_what_a_killed_training_left_half_written_is_removed(
 ) -> None:
     train(dataset_dir, tmp_path, max_epochs=1)
     for folder in (tmp_path, tmp_path / "best", tmp_path / "learning"):
+        folder.mkdir(exist_ok=True)
         (folder / ".unfinished-1").write_bytes(b"half")
     train(dataset_dir, tmp_path, max_epochs=2, resume=True)
     assert list(tmp_path.rglob(".unfinished*")) == []

@@ -116,6 +116,50 @@ def test_a_row_is_its_overlays_then_what_all_share_then_its_changes(tmp_path: Pa
     assert rows["baseline"].seeds == (0, 1)
 
 
+MIND = {"change": {"structure_loss": {"method": "mind"}, "lambda_structure": 2.0}}
+NGF = {"from": "mind", "overlays": ["recipes/ngf.json"]}
+LARGE = {"overlays": ["recipes/large.json"]}
+BOTH = {"features": 8, "discriminator_features": 8}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"rows": {"mind": MIND, "ngf": NGF}},
+            "ngf: recipes/ngf.json sets lambda_structure, structure_loss, but so does the change",
+        ),
+        (
+            {"rows": {"mind": MIND, "ngf": {**NGF, "change": {"lambda_structure": 0.5}}}},
+            "ngf.json sets structure_loss, but",
+        ),
+        (
+            {"rows": {"large": LARGE}, "shortened": BOTH},
+            "large.json has no effect, since shortened sets features, discriminator_features",
+        ),
+    ],
+)
+def test_an_overlay_that_something_overrules_in_silence_is_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, goals=None, **changes)
+
+
+def test_an_overlay_may_be_overruled_by_its_own_row_and_shortened_in_part(tmp_path: Path) -> None:
+    own = {"lambda_structure": 0.5, "structure_loss": {"method": "ngf"}}
+    rows = {"mind": MIND, "ngf": {**NGF, "change": own}, "large": LARGE}
+    plan = load(tmp_path, goals=None, rows=rows, shortened={"features": 8})
+    found = {row.name: row.overlay for row in plan.rows}
+    assert found["ngf"] == {**own, "features": 8}
+    assert found["large"] == {"features": 8, "discriminator_features": 64}
+
+
+def test_options_of_the_evaluation_are_those_of_evaluate_and_of_train(tmp_path: Path) -> None:
+    evaluated = {"segmenter_steps": 7, "val_slice_step": 2, "figure_settings#stride": 8}
+    assert load(tmp_path, evaluated=evaluated).evaluated == evaluated
+
+
 def test_first_seeds_come_first_on_every_dataset(tmp_path: Path) -> None:
     trainings = load(tmp_path).list_trainings([Path("a"), Path("b")], tmp_path, split="validation")
     assert [(each.seed, each.dataset_dir.name, each.recipe) for each in trainings] == [
@@ -153,6 +197,13 @@ def test_the_test_part_is_evaluated_beside_validation_and_not_taken_for_done(
         ({"rows": {"real": {}}}, "real: tables have a row of this name"),
         ({"rows": {"../a": {}}}, "found '../a' as the name of a row"),
         ({"rows": {"a": {"change": {"validate#x": 1}}}}, "validate#x"),
+        (
+            {"evaluated": {"segmenter_step": 200}},
+            r"evaluated: .* has an id segmenter_step \(did you mean segmenter_steps",
+        ),
+        ({"evaluated": {"evaluated_split": "test"}}, "evaluated_split is decided by the command"),
+        ({"evaluated": {"evaluation_dir": "x"}}, "evaluation_dir is decided by the command"),
+        ({"evaluated": ["precision"]}, "evaluated is .*Expected an object"),
         ({"goals": {"recipe": "default"}}, "goals: .*missing"),
         ({"goals": {**GOALS, "ceiling": "few"}}, "goals name few"),
     ],

@@ -141,7 +141,7 @@ def test_what_another_worker_trains_is_waited_for(tmp_path, monkeypatch):
     (tmp_path / "slices.parquet").touch()
     confirmation = Confirmation({"default": {}}, (0,), tmp_path, tmp_path, {})
     (training,) = confirmation.list_trainings()
-    training.folder.mkdir(parents=True)
+    note_origin(training, PLACE)
     lock, waits = FileLock(training.folder / ".lock"), []
     lock.acquire()
 
@@ -179,14 +179,43 @@ def test_another_training_in_the_same_folder_is_refused(tmp_path, left):
     note_origin(training, PLACE)  # nothing had been trained
     (training.folder / left).touch()
     note_origin(training, PLACE)
-    longer = TrainingPlace(BUNDLE, evaluated={"segmenter_steps": 7})
-    for other, place, name in (
-        (make_training(tmp_path, learning_rate=2.0), PLACE, "recipe.json"),
-        (make_training(tmp_path, slices="others", learning_rate=1.0), PLACE, "origin.json"),
-        (training, longer, "origin.json"),
+    for other, name in (
+        (make_training(tmp_path, learning_rate=2.0), "recipe.json"),
+        (make_training(tmp_path, slices="others", learning_rate=1.0), "origin.json"),
     ):
         with pytest.raises(ValueError, match=f"{training.folder}: {name} says that another"):
-            train_all([other], place)
+            train_all([other], PLACE)
+
+
+def test_other_options_of_the_evaluation_are_refused_once_there_is_one(tmp_path):
+    training = make_training(tmp_path, learning_rate=1.0)
+    note_origin(training, PLACE)
+    (training.folder / "checkpoint_00000003.pt").touch()
+    longer = TrainingPlace(BUNDLE, evaluated={"segmenter_steps": 7})
+    note_origin(training, longer)
+    noted = json.loads((training.folder / "origin.json").read_text())
+    assert noted["evaluated"] == {"segmenter_steps": 7}
+    (training.folder / "evaluation_test").mkdir()
+    note_origin(training, longer)
+    with pytest.raises(ValueError, match=f"{training.folder}: origin.json says that another"):
+        train_all([training], PLACE)
+
+
+def test_what_another_worker_evaluates_with_other_options_is_not_taken_over(tmp_path, monkeypatch):
+    training = make_training(tmp_path, learning_rate=1.0)
+    note_origin(training, TrainingPlace(BUNDLE, evaluated={"segmenter_steps": 7}))
+    (training.folder / "checkpoint_00000003.pt").touch()
+    lock = FileLock(training.folder / ".lock")
+    lock.acquire()
+
+    def finish(_):
+        training.evaluation.mkdir()
+        (training.evaluation / "report.html").touch()
+        lock.release()
+
+    monkeypatch.setattr(full_trainings.time, "sleep", finish)
+    with pytest.raises(ValueError, match="evaluated with other options"):
+        train_all([training], PLACE)
 
 
 def test_a_recipe_is_not_noted_while_another_worker_trains_there(tmp_path, monkeypatch):

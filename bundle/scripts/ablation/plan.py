@@ -12,8 +12,9 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from scripts.ablation.goals import REAL, TRIVIAL, GoalSettings
+from scripts.config_options import format_names
 from scripts.config_references import load_config, without_description
-from scripts.tuning.full_trainings import FullTraining
+from scripts.tuning.full_trainings import PLACES, FullTraining
 from scripts.tuning.search_space import check_names, read_training_config
 
 KEYS = {"_desc_", "rows", "shortened", "evaluated", "goals"}
@@ -46,7 +47,7 @@ class Plan:
     Attributes:
         words: about all of it.
         rows: in the order of the table; the first is what the others are compared with.
-        evaluated: options of evaluate.json.
+        evaluated: options of evaluate.json, for all rows.
         goals: that one of the rows is held against; None for none.
     """
 
@@ -111,7 +112,7 @@ def load_plan(path: Path, configs: Path) -> Plan:
     Args:
         path: JSON file: `rows` by name, each with what it changes (`change`, or `overlays`, files
             in the folder of configs) of which row (`from`; train.json if absent) and how many
-            `seeds`; `shortened`, for all rows and after their overlays; `evaluated`.
+            `seeds`; `shortened`, for all rows, between overlays and changes; `evaluated`.
         configs: folder of the bundle's configs.
 
     Raises:
@@ -128,21 +129,70 @@ def load_plan(path: Path, configs: Path) -> Plan:
         place = f"{path}: {name}"
         _check_name(name, place)
         _check_row(entry, rows, place)
-        overlaid, changed = layers.get(entry.get("from", ""), ({}, {}))
-        for overlay in entry.get("overlays", []):
-            overlaid = overlaid | without_description(load_config(configs / overlay))
-        changed = changed | entry.get("change", {})
+        overlaid, inherited = layers.get(entry.get("from", ""), ({}, {}))
+        overlays = _read_overlays(entry, configs)
+        for overlay in overlays.values():
+            overlaid = overlaid | overlay
+        changed = inherited | entry.get("change", {})
         check_names([*overlaid, *changed], parser, place)
         layers[name] = (overlaid, changed)
         merged = {**overlaid, **shortened, **changed}
+        _check_effect(overlays, entry.get("change", {}), inherited, merged, place)
         seeds = tuple(range(entry.get("seeds", 1)))
         rows[name] = Row(name, entry.get("_desc_", ""), entry.get("from", ""), merged, seeds)
     return Plan(
         words=content.get("_desc_", ""),
         rows=tuple(rows.values()),
-        evaluated=content.get("evaluated", {}),
+        evaluated=_read_evaluated(content, configs, f"{path}: evaluated"),
         goals=_read_goals(content.get("goals"), rows, path),
     )
+
+
+def _read_evaluated(content: Mapping[str, Any], configs: Path, place: str) -> dict[str, Any]:
+    evaluated = content.get("evaluated", {})
+    if not isinstance(evaluated, dict):
+        raise ValueError(f"{place} is {evaluated!r}. Expected an object of options.")
+    parser = ConfigParser(read_training_config(configs, ["evaluate.json"]))
+    for name in evaluated:
+        if re.split("#|::", name)[0] in PLACES:
+            raise ValueError(f"{place}: {name} is decided by the command. Leave it out.")
+        if name not in parser:
+            wrong = format_names([name], [str(key) for key in parser.config]).replace("--", "")
+            raise ValueError(f"{place}: neither evaluate.json nor train.json has an id {wrong}.")
+    return evaluated
+
+
+def _read_overlays(entry: Mapping[str, Any], configs: Path) -> dict[str, dict[str, Any]]:
+    files = entry.get("overlays", [])
+    return {file: without_description(load_config(configs / file)) for file in files}
+
+
+def _check_effect(
+    overlays: Mapping[str, Mapping[str, Any]],
+    change: Mapping[str, Any],
+    inherited: Mapping[str, Any],
+    merged: Mapping[str, Any],
+    place: str,
+) -> None:
+    """ValueError for an overlay of a row that something else overrules in silence.
+
+    That is a row above, by any change, or `shortened`, by all that the overlay sets: shorter than
+    a recipe is what it is for.
+    """
+    last = {name: value for overlay in overlays.values() for name, value in overlay.items()}
+    for file, overlay in overlays.items():
+        meant = [name for name in overlay if name not in change and overlay[name] == last[name]]
+        lost = [name for name in meant if merged[name] != overlay[name]]
+        if overruled := [name for name in lost if name in inherited]:
+            raise ValueError(
+                f"{place}: {file} sets {', '.join(overruled)}, but so does the change of a row "
+                "above, which comes after all overlays. Set them in this row's own change."
+            )
+        if meant and lost == meant:
+            raise ValueError(
+                f"{place}: {file} has no effect, since shortened sets {', '.join(lost)} for all "
+                "rows. Set them in this row's own change, or leave the overlay out."
+            )
 
 
 def _read_goals(content: Any, rows: Mapping[str, Row], path: Path) -> GoalSettings | None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ RECIPE = "recipe.json"
 ORIGIN = "origin.json"  # what else the figures of a training depend on
 EVALUATION = "evaluation"
 LAST_WRITTEN = "report.html"  # of an evaluation
+# Options that a training and its evaluation are given here.
+FOLDERS = ("bundle_root", "dataset_dir", "output_dir", "models_dir", "evaluation_dir")
+PLACES = (*FOLDERS, "evaluated_split", "device")
 WAIT_S = 10.0  # between two looks at what other workers do
 
 
@@ -66,7 +69,7 @@ class TrainingPlace:
     Attributes:
         bundle: folder of the bundle.
         device: of the trainings; "" for the config's own.
-        evaluated: options of evaluate.json.
+        evaluated: options of evaluate.json, without `PLACES`.
     """
 
     bundle: Path
@@ -105,6 +108,7 @@ def train_all(trainings: Sequence[FullTraining], place: TrainingPlace) -> set[st
 
 def _train_one(training: FullTraining, place: TrainingPlace, *, left: str) -> None:
     if (training.evaluation / LAST_WRITTEN).is_file():
+        check_begun(training, place)  # another worker may have been at it with another plan
         logger.info("%s: done", training)
         return
     note_origin(training, place)
@@ -126,10 +130,14 @@ def note_origin(training: FullTraining, place: TrainingPlace) -> None:
 
 
 def check_begun(training: FullTraining, place: TrainingPlace) -> None:
-    """Fail if another training has left something in the folder of this one."""
-    left = [*training.folder.glob("checkpoint_*.pt"), *training.folder.glob(f"{EVALUATION}*")]
-    if not left:
+    """Fail if another training has left something in the folder of this one.
+
+    Options of the evaluation are compared where there is one.
+    """
+    evaluations = list(training.folder.glob(f"{EVALUATION}*"))
+    if not evaluations and not list(training.folder.glob("checkpoint_*.pt")):
         return
+    ignored: set[str] = set() if evaluations else {"evaluated"}
     for name, content in _describe_origin(training, place).items():
         path = training.folder / name
         if not path.is_file():
@@ -137,13 +145,18 @@ def check_begun(training: FullTraining, place: TrainingPlace) -> None:
                 f"{training.folder}: holds a training, but no {name} that says which. Move the "
                 "folder away to train this one."
             )
-        if json.loads(path.read_text(encoding="utf-8")) != content:
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        if _leave_out(noted, ignored) != _leave_out(content, ignored):
             raise ValueError(
                 f"{training.folder}: {name} says that another recipe was trained in this folder, "
                 "or with other --overrides or defaults, on another dataset, or evaluated with "
                 f"other options. Expected {json.dumps(content)}. Move the folder away to train "
                 "this one."
             )
+
+
+def _leave_out(content: Mapping[str, Any], names: Set[str]) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name not in names}
 
 
 def _describe_origin(training: FullTraining, place: TrainingPlace) -> dict[str, Any]:

@@ -281,6 +281,35 @@ def test_a_checkpoint_that_does_not_say_how_it_began_goes_on(
     assert (trainer.state.iteration, trainer.state.pretrained) == (12, None)
 
 
+@pytest.mark.parametrize(
+    ("part", "weight", "message"),
+    [
+        ("patch_contrast", 0.0, "with a --lambda_contrast above 0, found 0. Pass the former"),
+        ("more", 0.5, "with --lambda_contrast 0, found more, whose networks it does not hold"),
+    ],
+)
+def test_a_contrastive_loss_that_only_one_of_both_has_is_an_error(
+    tmp_path: Path, dataset_dir: Path, finished: Path, part: str, weight: float, message: str
+) -> None:
+    content = load(finished / "checkpoint_00000012.pt")
+    save_whole(content | {part: {}}, tmp_path / "checkpoint_00000012.pt")
+    with pytest.raises(RuntimeError) as error:
+        train(dataset_dir, tmp_path, max_epochs=6, resume=True, lambda_contrast=weight)
+    assert f"checkpoint_00000012.pt: was trained {message}" in find_error(error)
+
+
+def test_a_checkpoint_that_lacks_a_part_is_named(
+    tmp_path: Path, dataset_dir: Path, finished: Path
+) -> None:
+    content = load(finished / "checkpoint_00000012.pt")
+    del content["pool_t2w"]
+    save_whole(content, tmp_path / "checkpoint_00000012.pt")
+    with pytest.raises(RuntimeError) as error:
+        train(dataset_dir, tmp_path, max_epochs=6, resume=True)
+    assert "checkpoint_00000012.pt: is of a training with other parts" in find_error(error)
+    assert "pool_t2w" in find_error(error)
+
+
 def test_a_resume_takes_the_learning_rate_and_betas_that_are_asked_for_now(
     tmp_path: Path, dataset_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -120,6 +120,21 @@ def _check_start(path: Path, content: dict[str, Any], *, pretrained: bool) -> No
         )
 
 
+def _check_contrast(path: Path, objects: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+    """Fail if only one of checkpoint and training has the networks of the contrastive loss."""
+    had, has = "patch_contrast" in content, "patch_contrast" in objects
+    if had and not has:
+        raise ValueError(
+            f"{path}: was trained with a --lambda_contrast above 0, found 0. Pass the former, or "
+            "points such as [[1, 0.5], [2, 0.0]], which are 0 later on."
+        )
+    if has and not had:
+        raise ValueError(
+            f"{path}: was trained with --lambda_contrast 0, found more, whose networks it does not "
+            "hold. Pass --lambda_contrast 0, or choose another --output_dir."
+        )
+
+
 def _restore(
     trainer: Engine, objects: Mapping[str, Any], path: Path, content: dict[str, Any]
 ) -> None:
@@ -129,6 +144,7 @@ def _restore(
             f"{path}: was trained with --epoch_length {epoch_length}, found "
             f"{trainer.state.epoch_length}. Pass the former, or choose another --output_dir."
         )
+    _check_contrast(path, objects, content)
     max_epochs = trainer.state.max_epochs
     settings = _read_settings(objects)
     scales = bool(content["scaler"])  # those of before did not, unless in fp16
@@ -137,6 +153,11 @@ def _restore(
         Checkpoint.load_objects({**restored, "trainer": trainer}, content)
     except RuntimeError as error:
         raise ValueError(f"{path}: {describe_mismatch(error)}") from error
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: is of a training with other parts ({error}). Pass the options that it was "
+            "trained with, or choose another --output_dir."
+        ) from error
     trainer.state.max_epochs = max_epochs
     _apply_settings(objects, settings)
     logger.info("Going on from %s (epoch %d).", path, trainer.state.epoch)

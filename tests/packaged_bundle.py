@@ -30,7 +30,8 @@ def save_models(folder: Path, **sizes: Any) -> Path:
 
 def save_package(folder: Path, **sizes: Any) -> Path:
     """Package small models; returns the bundle's folder, beside which the archive lies."""
-    models = save_models(folder / "trained", **sizes)
+    of_networks = {name: size for name, size in sizes.items() if name in SIZES}
+    models = save_models(folder / "trained", **of_networks)
     package(str(folder / "package"), models_dir=str(models), **(SIZES | sizes))
     return folder / "package" / NAME
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from ignite.engine import Events
 from scripts.checkpoints import list_checkpoints, load_newest_checkpoint, save_whole
-from scripts.resume import start_training
+from scripts.cyclegan import Discriminators
+from scripts.networks import PatchDiscriminator
+from scripts.resume import _load_discriminators, start_training
 from scripts.shipped_models import load_discriminators
 from torch import Tensor
 
@@ -154,6 +158,8 @@ def test_models_are_bare_state_dicts_of_the_averages(finished: Path) -> None:
     model = load(finished / "model.pt")
     assert all(isinstance(value, Tensor) for value in model.values())
     assert model.keys() == load(finished / "checkpoint_00000012.pt")["t1w_to_t2w"].keys()
+    sizes = json.loads((finished / "discriminators" / "sizes.json").read_text())
+    assert sizes == {"discriminator_downsamplings": 3}
 
 
 def test_old_checkpoints_are_removed_but_never_newer_ones(
@@ -456,6 +462,28 @@ def test_without_discriminators_they_begin_anew_and_half_of_them_is_an_error(
     torch.save(judges["t1w"].state_dict(), tmp_path / "discriminator_t1w.pt")
     with pytest.raises(FileNotFoundError, match=r"discriminator_t2w\.pt: missing beside"):
         load_discriminators(str(tmp_path), judges)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"normalization": "spectral"}, r"of other discriminators \(.*--discriminator_norm"),
+        ({"features": 6}, "of other discriminators .*Pass the --discriminator_features"),
+        ({"downsamplings": 4}, "trained with --discriminator_downsamplings 3, found 4. Pass"),
+    ],
+)
+def test_discriminators_of_another_kind_are_told_by_their_options(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    sizes = {"in_channels": 1, "features": 4, "downsamplings": 3, "normalization": "instance"}
+    trained, other = PatchDiscriminator(**sizes), PatchDiscriminator(**(sizes | options))
+    for name in ("t1w", "t2w"):
+        torch.save(trained.state_dict(), tmp_path / f"discriminator_{name}.pt")
+    (tmp_path / "sizes.json").write_text('{"discriminator_downsamplings": 3}')
+    load_discriminators(str(tmp_path), {"t1w": trained, "t2w": trained})
+    trainer: Any = SimpleNamespace(discriminators=Discriminators(other, other))
+    with pytest.raises(ValueError, match=f"(?s){message}.*name an empty folder with --pretrained"):
+        _load_discriminators(trainer, str(tmp_path))
 
 
 def test_missing_shipped_models_are_named(tmp_path: Path, dataset_dir: Path) -> None:

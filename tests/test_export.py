@@ -135,7 +135,7 @@ def test_no_path_of_this_machine_is_inside(exported):
 def test_torchscript_holds_the_metadata_and_the_config_of_its_own_direction_and_sizes(tmp_path):
     save_model(tmp_path, "t2w_to_t1w", slices=3)
     file = tmp_path / "brain.ts"
-    sizes = SMALL | {"slices": 3}
+    sizes = SMALL | {"slices": 3, "slice_distance_mm": 1.5}
     export("torchscript", str(file), models_dir=str(tmp_path), direction="t2w_to_t1w", **sizes)
     _, metadata, extra = load_net_with_metadata(str(file), more_extra_files=["inference.json"])
     image = metadata["network_data_format"]["inputs"]["image"]
@@ -143,6 +143,7 @@ def test_torchscript_holds_the_metadata_and_the_config_of_its_own_direction_and_
     assert image["num_channels"] == 3
     config = json.loads(extra["inference.json"])
     assert (config["direction"], config["features"], config["slices"]) == ("t2w_to_t1w", 4, 3)
+    assert config["slice_distance_mm"] == read_description(file)["slice_distance_mm"] == 1.5
     # MONAI Deploy looks for extra/ in a folder that is named as the file is.
     assert "brain/extra/metadata.json" in zipfile.ZipFile(file).namelist()
 

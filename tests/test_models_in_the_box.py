@@ -50,6 +50,12 @@ def test_the_card_has_the_checksum_of_each_and_the_zoo_takes_it(name: str) -> No
     assert len(content) < ZOO_LIMIT_BYTES
 
 
+def test_their_discriminators_have_the_sizes_of_train() -> None:
+    sizes = load_config(BUNDLE / "discriminators" / "sizes.json")
+    train = load_config(BUNDLE / "configs" / "train.json")
+    assert sizes == {name: train[name] for name in ("discriminator_downsamplings",)}
+
+
 @pytest.fixture(scope="module")
 def phantom() -> Scan:
     return simulate_subject(seed=0, index=1, spacing_mm=2.0)[1]

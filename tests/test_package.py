@@ -101,10 +101,11 @@ def test_its_bytes_are_the_same_again_at_another_time(packaged, tmp_path):
 
 
 def test_its_configs_are_those_of_the_sizes_that_were_given(tmp_path):
-    bundle = save_package(tmp_path, slices=3)
+    bundle = save_package(tmp_path, slices=3, slice_distance_mm=1.5)
     for name in ("inference", "train"):
         config = json.loads((bundle / "configs" / f"{name}.json").read_text())
         assert {size: config[size] for size in SIZES} == SIZES | {"slices": 3}
+        assert config["slice_distance_mm"] == 1.5
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     for block in ("network_data_format", "t2w_to_t1w_data_format"):
         assert metadata[block]["inputs"]["image"]["num_channels"] == 3
@@ -139,7 +140,9 @@ def test_monai_downloads_the_archive(packaged, tmp_path):
 def test_discriminators_come_along_for_those_who_fine_tune(tmp_path, place):
     models = save_models(tmp_path / ("trained" if place.startswith("trained") else "models"))
     judges = save_discriminators(tmp_path / place, features=6)
-    package(str(tmp_path), models_dir=str(models), discriminator_features=6, **SIZES)
+    (judges / "sizes.json").write_text('{"discriminator_downsamplings": 4}')
+    judged = {"discriminator_features": 6, "discriminator_downsamplings": 4}
+    package(str(tmp_path), models_dir=str(models), **judged, **SIZES)
     bundle = tmp_path / NAME
     for path in judges.iterdir():
         assert (bundle / "discriminators" / path.name).read_bytes() == path.read_bytes()
@@ -156,7 +159,8 @@ def test_discriminators_come_along_for_those_who_fine_tune(tmp_path, place):
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("other size", "Of discriminators that is --discriminator_features.*move .* away"),
+        ("other size", "Pass the --discriminator_features, .*move .* away"),
+        ("other stride", "trained with --discriminator_downsamplings 4, found 3.*move .* away"),
         ("one", "discriminator_t2w.pt: missing"),
     ],
 )
@@ -165,6 +169,8 @@ def test_discriminators_that_do_not_fit_are_not_packaged(tmp_path, case, message
     judges = save_discriminators(models / "discriminators", features=6)
     if case == "one":
         (judges / "discriminator_t2w.pt").unlink()
+    if case == "other stride":
+        (judges / "sizes.json").write_text('{"discriminator_downsamplings": 4}')
     features = 4 if case == "other size" else 6
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         package(str(tmp_path), models_dir=str(models), discriminator_features=features, **SIZES)

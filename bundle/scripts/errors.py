@@ -10,6 +10,7 @@ from types import FrameType, TracebackType
 # How MONAI begins the errors that it wraps others into.
 WRAPPERS = ("Failed to instantiate component", "Failed to evaluate", "applying transform")
 OTHER_NETWORKS = "Error(s) in loading state_dict"  # of torch
+JUDGE = "PatchDiscriminator"  # the class, as torch names it there
 EXPECTED = (ValueError, OSError, FloatingPointError)  # faults of input, not of the program
 
 
@@ -49,10 +50,15 @@ def describe_mismatch(error: RuntimeError) -> str:
     """Say what `load_state_dict` complains about, and what to do."""
     if "generator_optimizer" in str(error):
         return "this is a checkpoint of a training. Give the model.pt that the training wrote."
-    first = str(error).splitlines()[1:2] or [str(error)]
+    first = (str(error).splitlines()[1:2] or [str(error)])[0].strip()[:200]
+    if f"{OTHER_NETWORKS} for {JUDGE}" in str(error):
+        return (
+            f"this is of other discriminators ({first}). Pass the --discriminator_features, "
+            "--discriminator_normalization and --slices that they were trained with."
+        )
     return (
-        f"this is of other networks ({first[0].strip()[:200]}). Pass the --features, --blocks, "
-        "--upsampling and --slices that it was trained with."
+        f"this is of other networks ({first}). Pass the --features, --blocks, --upsampling and "
+        "--slices that it was trained with."
     )
 
 

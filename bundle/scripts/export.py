@@ -32,6 +32,7 @@ def export(
     blocks: int | None = None,
     upsampling: str | None = None,
     slices: int | None = None,
+    slice_distance_mm: float | None = None,
     overwrite: bool | str = False,
 ) -> str:
     """Write one generator for another program, and check that it computes the same.
@@ -51,6 +52,7 @@ def export(
         blocks: residual blocks, as in training.
         upsampling: resize or transposed, as in training.
         slices: that go in and come out, as in training.
+        slice_distance_mm: from a slice to its neighbours, as in training.
         overwrite: true replaces a file that is there.
     """
     _check_kind(kind)
@@ -61,6 +63,7 @@ def export(
         "blocks": blocks,
         "upsampling": upsampling,
         "slices": slices,
+        "slice_distance_mm": slice_distance_mm,
     }
     generator = load_generator(models_dir=models_dir, checkpoint=checkpoint, options=options)
     write, load = FORMATS[kind]

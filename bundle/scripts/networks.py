@@ -138,6 +138,7 @@ class PatchDiscriminator(nn.Module):
             norm="INSTANCE" if normalization == "instance" else None,
             bias=True,
         )
+        self.downsamplings = downsamplings
         if downsamplings == 4:
             network.get_submodule("2.conv").stride = (2, 2)
         # MONAI's forward returns the features of every layer; in a sequence the decision is left.

@@ -36,7 +36,10 @@ def package(
     blocks: int | None = None,
     upsampling: str | None = None,
     slices: int | None = None,
+    slice_distance_mm: float | None = None,
     discriminator_features: int | None = None,
+    discriminator_downsamplings: int | None = None,
+    discriminator_normalization: str | None = None,
     overwrite: bool | str = False,
 ) -> str:
     """Write the bundle with its models as a folder and as a zip archive for the MONAI Model Zoo.
@@ -52,12 +55,24 @@ def package(
         blocks: residual blocks, as in training.
         upsampling: resize or transposed, as in training.
         slices: that go in and come out, as in training.
+        slice_distance_mm: from a slice to its neighbours, as in training.
         discriminator_features: channels of the discriminators' first layer, as in training.
+        discriminator_downsamplings: 3 or 4, as in training.
+        discriminator_normalization: instance or spectral, as in training.
         overwrite: true replaces the folder and the archive of an earlier run.
     """
-    sizes = {"features": features, "blocks": blocks, "upsampling": upsampling, "slices": slices}
-    sizes = {name: size for name, size in sizes.items() if size is not None}
-    judged = {"discriminator_features": discriminator_features} if discriminator_features else {}
+    sizes = _list_given(
+        features=features,
+        blocks=blocks,
+        upsampling=upsampling,
+        slices=slices,
+        slice_distance_mm=slice_distance_mm,
+    )
+    judged = _list_given(
+        discriminator_features=discriminator_features,
+        discriminator_downsamplings=discriminator_downsamplings,
+        discriminator_normalization=discriminator_normalization,
+    )
     metadata = load_config(BUNDLE / "configs" / "metadata.json")
     check_version(metadata)
     check_models(models_dir, sizes)
@@ -75,6 +90,10 @@ def package(
     with write_whole(archive) as unfinished:
         write_archive(unfinished, folder)
     return f"Written: {folder}, {archive}{_describe_large_files(large, models_url)}"
+
+
+def _list_given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def check_version(metadata: Mapping[str, Any]) -> None:

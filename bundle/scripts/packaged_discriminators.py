@@ -9,7 +9,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from scripts.shipped_models import DISCRIMINATOR_FILES, load_discriminators
+from scripts.shipped_models import DISCRIMINATOR_FILES, UNSEEN_SIZES, load_discriminators
 
 FOLDER = "discriminators"  # of a bundle beside `models`, of a training beside its model.pt
 MODELS = "models"
@@ -48,14 +48,12 @@ def _check(folder: Path, config: Mapping[str, Any]) -> None:
     try:
         load_discriminators(str(folder), networks)
     except ValueError as error:
-        raise ValueError(
-            f"{error} Of discriminators that is --discriminator_features. To package without "
-            f"them, move {folder} away."
-        ) from error
+        raise ValueError(f"{error} To package without them, move {folder} away.") from error
 
 
 def copy_discriminators(folder: Path, bundle: Path) -> None:
     """Copy both into a bundle's folder."""
     (bundle / FOLDER).mkdir()
-    for name in DISCRIMINATOR_FILES.values():
-        shutil.copy(folder / name, bundle / FOLDER)
+    for name in (*DISCRIMINATOR_FILES.values(), UNSEEN_SIZES):
+        if (folder / name).is_file():  # discriminators of before have no sizes beside them
+            shutil.copy(folder / name, bundle / FOLDER)

@@ -73,8 +73,18 @@ def start_training(
     trainer.state.pretrained = pretrained
     if pretrained:
         load_models(models_dir=pretrained_dir, averages=averages)
-        judges = {"t1w": trainer.discriminators.t1w, "t2w": trainer.discriminators.t2w}
-        load_discriminators(pretrained_discriminators_dir, judges)
+        _load_discriminators(trainer, pretrained_discriminators_dir)
+
+
+def _load_discriminators(trainer: CycleGanTrainer, folder: str) -> None:
+    judges = {"t1w": trainer.discriminators.t1w, "t2w": trainer.discriminators.t2w}
+    try:
+        load_discriminators(folder, judges)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} To begin them anew, name an empty folder with "
+            "--pretrained_discriminators_dir."
+        ) from error
 
 
 def _check_agreement(**found: Any) -> None:

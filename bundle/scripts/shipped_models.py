@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -16,8 +18,10 @@ from scripts.ema import MovingAverage
 from scripts.errors import describe_mismatch
 from scripts.evaluation.evaluator import CycleGanEvaluator
 from scripts.finite_weights import check_weights
+from scripts.whole_files import write_text
 
 DISCRIMINATOR_FILES = {"t1w": "discriminator_t1w.pt", "t2w": "discriminator_t2w.pt"}
+UNSEEN_SIZES = "sizes.json"  # beside discriminators: options that their weights do not show
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +69,13 @@ class ModelSaver:
             check_weights(average.network for average in self.averages.values())
             for direction, average in self.averages.items():
                 save_whole(average.network.state_dict(), self.models_dir / MODEL_FILES[direction])
-            for name, judge in self.discriminators.items():
-                save_whole(judge.state_dict(), self.discriminators_dir / DISCRIMINATOR_FILES[name])
+            self._save_discriminators()
+
+    def _save_discriminators(self) -> None:
+        for name, judge in self.discriminators.items():
+            save_whole(judge.state_dict(), self.discriminators_dir / DISCRIMINATOR_FILES[name])
+            sizes = json.dumps(_list_unseen_sizes(judge), indent=4) + "\n"
+            write_text(self.discriminators_dir / UNSEEN_SIZES, sizes)
 
 
 def load_models(*, models_dir: str, averages: Mapping[str, MovingAverage]) -> None:
@@ -92,6 +101,25 @@ def load_discriminators(folder: str, discriminators: Mapping[str, nn.Module]) ->
         if not path.is_file():
             raise FileNotFoundError(f"{path}: missing beside the other discriminator.")
         load_weights(discriminators[name], path)
+        _check_unseen_sizes(discriminators[name], Path(folder) / UNSEEN_SIZES)
+
+
+def _list_unseen_sizes(discriminator: Any) -> dict[str, int]:
+    """A stride is no weight: discriminators of both kinds load each other's."""
+    return {"discriminator_downsamplings": discriminator.downsamplings}
+
+
+def _check_unseen_sizes(discriminator: nn.Module, path: Path) -> None:
+    """ValueError for sizes that other discriminators were trained with; older ones say none."""
+    if not path.is_file():
+        return
+    noted = json.loads(path.read_text(encoding="utf-8"))
+    for name, found in _list_unseen_sizes(discriminator).items():
+        if noted.get(name, found) != found:
+            raise ValueError(
+                f"{path}: these discriminators were trained with --{name} {noted[name]}, found "
+                f"{found}. Pass the former."
+            )
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
-from monai.transforms import Compose, MapTransform
+from monai.transforms import Compose, MapTransform, ToDeviced
 from scripts.export import export
 from scripts.in_memory import StretchIntensityd
 
@@ -153,12 +154,41 @@ def test_label_finds_in_its_own_data_all_that_postprocessing_needs(bundle, scan,
     assert tuple(shape) == (1, *nib.load(scan).shape)
 
 
+def test_label_gets_numbers_that_its_clients_may_store_in_eight_bits(bundle, scan, tmp_path):
+    """Slicer's plug-in asks for uint8: of values in [0, 1] only the largest would not become 0."""
+    parser = ConfigParser()
+    parser.read_config(bundle / "configs" / "inference.json")
+    parser["bundle_root"], parser["output_dir"] = str(bundle), str(tmp_path / "out")
+    data = parser.get_parsed_content("preprocessing")({"image": str(scan)})
+    data["pred"] = data["image"].clone()
+    relative = parser.get_parsed_content("to_input_grid")(deepcopy(data))["pred"].numpy()
+    stored = parser.get_parsed_content("postprocessing")(data)["pred"].numpy().astype("uint8")
+    np.testing.assert_array_equal(stored, np.rint(255 * relative))
+    assert stored.max() == 255
+    assert len(np.unique(stored)) > 50
+    assert not (tmp_path / "out").exists()
+
+
 def test_label_itself_translates_a_scan(bundle, scan):
     infer = pytest.importorskip("monailabel.tasks.infer.bundle", exc_type=ImportError)
     task = infer.BundleInferTask(str(bundle), {})
-    file, _ = task({"image": str(scan), "device": "cpu", "result_extension": ".nii.gz"})
-    assert nib.load(file).shape == nib.load(scan).shape
+    request = {"device": "cpu", "result_extension": ".nii.gz", "result_dtype": "uint8"}
+    file, _ = task({"image": str(scan), **request})
+    result = nib.load(file)
+    assert result.shape == nib.load(scan).shape
+    assert len(np.unique(result.get_fdata())) > 50
     Path(file).unlink()
+
+
+def test_programs_that_leave_the_result_on_their_gpu_get_it_back_on_the_cpu(bundle):
+    """Label and Deploy do; their masks stay on the CPU."""
+    parser = ConfigParser()
+    parser.read_config(bundle / "configs" / "inference.json")
+    first = parser.get_parsed_content("to_input_grid").transforms[0]
+    assert isinstance(first, ToDeviced)
+    assert first.keys == ("pred", "uncertainty")
+    assert first.converter.device == "cpu"
+    assert first.allow_missing_keys
 
 
 def test_deploy_itself_reads_the_bundle(bundle):

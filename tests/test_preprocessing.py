@@ -10,7 +10,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from scipy.ndimage import binary_erosion
-from scripts.intensity import compute_percentiles_in_mask
+from scripts.intensity import MaskImaged, compute_percentiles_in_mask
 from scripts.preprocessing import (
     CropOrPadAboutMaskd,
     OrientToPlaned,
@@ -133,6 +133,12 @@ def test_output_has_the_header_of_its_input_and_no_free_text(tmp_path):
         np.testing.assert_array_equal(after[field], before[field])
     assert bytes(after["descrip"]).strip(b"\0") == b""
     assert result.get_data_dtype() == np.int16
+
+
+def test_an_image_on_another_device_than_its_mask_is_masked_there():
+    """Torch's device without storage stands for a GPU: it meets tensors of the CPU no better."""
+    data = {"pred": torch.ones(1, 2, 2, 2, device="meta"), "mask": torch.ones(1, 2, 2, 2)}
+    assert MaskImaged("pred", "mask")(data)["pred"].device.type == "meta"
 
 
 def test_slices_never_mix():

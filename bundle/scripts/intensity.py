@@ -105,8 +105,9 @@ class MaskImaged(MapTransform):
         self.mask_key = mask_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Mask every key; both are (1, x, y, z)."""
+        """Mask every key, on its own device; both are (1, x, y, z)."""
         result = dict(data)
         for key in self.key_iterator(result):
-            result[key] = result[key] * (result[self.mask_key] > 0.5)
+            mask = result[self.mask_key].to(result[key].device)
+            result[key] = result[key] * (mask > 0.5)
         return result

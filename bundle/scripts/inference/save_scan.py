@@ -16,6 +16,7 @@ from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
 from scripts.directions import SOURCE_OF_DIRECTION, TARGET_OF_DIRECTION
+from scripts.in_memory import StretchIntensityd
 from scripts.inference.mosaic import save_mosaic
 from scripts.inference.output_folder import OutputFolder
 from scripts.inference.output_scale import OutputScale
@@ -27,6 +28,8 @@ from scripts.whole_files import write_text
 Array = NDArray[Any]
 
 logger = logging.getLogger(__name__)
+
+LARGEST_OF_EIGHT_BITS = 255
 
 
 class SaveScand(MapTransform):
@@ -62,11 +65,15 @@ class SaveScand(MapTransform):
         self.provenance = provenance
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write the outputs of one scan; in a program that brings no picture of it, nothing."""
+        """Write the outputs of one scan.
+
+        In a program that brings no picture of it, such as MONAI Label, nothing is written: that
+        program gets whole numbers from 0 to 255, since its clients may ask for eight bits.
+        """
         result = dict(data)
         if self.source_key not in result:
             logger.debug("no %s: another program takes the result", self.source_key)
-            return result
+            return StretchIntensityd(self.keys, largest_value=LARGEST_OF_EIGHT_BITS)(result)
         file = Path(result[self.source_key].meta["filename_or_obj"])
         source = str(result.get("source", file.name))
         paths = self.outputs.paths(source)

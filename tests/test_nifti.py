@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from scripts.nifti import VolumeReader, load_volume
-from scripts.nifti_output import save_volume_like, write_atomically
+from scripts.nifti_output import FREE_TEXT_FIELDS, save_volume_like, write_atomically
 
 
 def make_image(shape=(4, 5, 6), dtype=np.int16):
@@ -144,6 +144,25 @@ def test_the_grid_is_kept_to_the_bit_and_free_text_is_not(tmp_path):
     for field in ("dim", "pixdim", "qform_code", "sform_code", "xyzt_units", "srow_x", "qoffset_x"):
         np.testing.assert_array_equal(result.header[field], image.header[field])
     assert b"Jane" not in gzip.decompress((tmp_path / "out.nii.gz").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"), [(nib.Nifti1Image, "data_type"), (nib.Nifti2Image, "unused_str")]
+)
+def test_free_text_in_unused_fields_is_not_kept(tmp_path, kind, field):
+    image = kind(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
+    image.header[field] = b"DOE^JOHN"
+    source = save(tmp_path, image, "scan.nii")
+    assert b"DOE" in source.read_bytes()
+    save_volume_like(np.ones((2, 3, 4)), source, tmp_path / "out.nii", dtype="int16")
+    assert b"DOE" not in (tmp_path / "out.nii").read_bytes()
+
+
+def test_every_text_of_a_header_is_known():
+    """But the name of the format, and one letter."""
+    for header in (nib.Nifti1Header(), nib.Nifti2Header()):
+        texts = {name for name in header if header[name].dtype.kind == "S"}
+        assert texts - set(FREE_TEXT_FIELDS) <= {"magic", "regular"}
 
 
 def test_lengths_in_other_units_are_refused(tmp_path):

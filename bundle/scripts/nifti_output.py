@@ -14,7 +14,7 @@ from scripts.nifti import SUFFIXES
 from scripts.whole_files import open_whole
 
 # Header fields of a NIfTI-1 or -2 that hold free text, and so may hold a name or a date of birth.
-FREE_TEXT_FIELDS = ("descrip", "aux_file", "intent_name", "db_name")
+FREE_TEXT_FIELDS = ("descrip", "aux_file", "intent_name", "db_name", "data_type", "unused_str")
 SCANNER = 1  # form code: coordinates of the scanner
 
 

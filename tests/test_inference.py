@@ -103,6 +103,39 @@ def test_outputs_that_are_there_stay_unless_they_shall_be_replaced(tmp_path):
     assert path.read_bytes() != before
 
 
+@pytest.mark.parametrize("name", [f"{SYNTHETIC}.png", "sub-01_space-T1w_desc-brain_mask.nii.gz"])
+def test_files_of_others_are_not_replaced_unless_it_is_said(tmp_path, name):
+    save_model(tmp_path)
+    source = save_head(tmp_path / "heads", "sub-01", "T1w", seed=1)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("corrected by hand")
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path, input=str(source))
+    assert f"{name}: already there, without a {SYNTHETIC}.json" in find_message(caught.value)
+    assert "--overwrite true" in find_message(caught.value)
+    assert (tmp_path / "out" / name).read_text() == "corrected by hand"
+    assert not list((tmp_path / "out").glob(".sub-*"))
+    (outcome,) = run(tmp_path, input=str(source), overwrite=True)
+    assert outcome.status == "done"
+
+
+def test_a_run_that_was_killed_between_its_files_goes_on_unasked(tmp_path, monkeypatch):
+    save_model(tmp_path)
+    source = save_head(tmp_path / "heads", "sub-01", "T1w", seed=1)
+
+    def kill(*_):
+        raise OSError(5, "killed here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("scripts.inference.save_scan.SaveScand._write_side_car", kill)
+        with pytest.raises(RuntimeError):
+            run(tmp_path, input=str(source))
+    assert (tmp_path / "out" / f"{SYNTHETIC}.nii.gz").is_file()
+    (outcome,) = run(tmp_path, input=str(source))
+    assert outcome.status == "done"
+    assert not list((tmp_path / "out").glob(".sub-*"))
+
+
 def test_the_same_scan_gives_the_same_bytes(tmp_path):
     save_model(tmp_path)
     source = save_head(tmp_path / "heads", "sub-01", "T1w", seed=1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,28 @@ class OutputFolder:
     def is_complete(self, source: str) -> bool:
         """Whether every file of an input is there; each appears whole, the side-car last."""
         return all(path.is_file() for path in self.paths(source).values())
+
+    @contextmanager
+    def begin(self, source: str) -> Iterator[None]:
+        """Mark the outputs of an input as begun; the mark stays where the block is not ended.
+
+        By it the files of a run that was killed are told from those of somebody else.
+        """
+        mark = self._mark(source)
+        write_text(mark, "")
+        yield
+        mark.unlink(missing_ok=True)
+
+    def find_foreign(self, source: str) -> list[Path]:
+        """Files in the place of an input's outputs that no run has finished or begun."""
+        paths = self.paths(source)
+        if paths["side_car"].is_file() or self._mark(source).is_file():
+            return []
+        return [path for path in paths.values() if path.exists()]
+
+    def _mark(self, source: str) -> Path:
+        synthetic = self.paths(source)["synthetic"]
+        return synthetic.with_name(f".{synthetic.name.removesuffix(SUFFIX)}.begun")
 
     def describe_dataset(self, description: dict[str, Any]) -> None:
         """Write BIDS' ``dataset_description.json``, unless there is one."""

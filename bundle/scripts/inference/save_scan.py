@@ -77,14 +77,15 @@ class SaveScand(MapTransform):
         file = Path(result[self.source_key].meta["filename_or_obj"])
         source = str(result.get("source", file.name))
         paths = self.outputs.paths(source)
-        # First gone and last there: a side-car vouches for what lies beside it.
-        paths["side_car"].unlink(missing_ok=True)
-        self._write_volumes(paths, result)
-        if "mosaic" in paths:
-            self._write_mosaic(paths["mosaic"], source, result)
-        if is_bids(source):
-            self.outputs.describe_dataset(describe_dataset(self.provenance))
-        self._write_side_car(paths["side_car"], source, result)
+        with self.outputs.begin(source):
+            # First gone and last there: a side-car vouches for what lies beside it.
+            paths["side_car"].unlink(missing_ok=True)
+            self._write_volumes(paths, result)
+            if "mosaic" in paths:
+                self._write_mosaic(paths["mosaic"], source, result)
+            if is_bids(source):
+                self.outputs.describe_dataset(describe_dataset(self.provenance))
+            self._write_side_car(paths["side_car"], source, result)
         return result
 
     def _write_volumes(self, paths: Mapping[str, Path], result: dict[Hashable, Any]) -> None:

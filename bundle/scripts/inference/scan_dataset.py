@@ -88,9 +88,13 @@ class ScanDataset(Dataset):
 
         Raises:
             ValueError: the outputs belong to another input of that name.
+            FileExistsError: they are somebody else's.
         """
         paths = self.outputs.paths(source)
-        if self.outputs.overwrite or not paths["side_car"].is_file():
+        if self.outputs.overwrite:
+            return None
+        if not paths["side_car"].is_file():
+            self._check_place(source)
             return None
         found = load_side_car(paths["side_car"])
         if found.get("SourceSHA256") != checksum:
@@ -103,6 +107,16 @@ class ScanDataset(Dataset):
         if differs(found, self.provenance):
             return replace(outcome, message=OTHER_SETTINGS)
         return outcome if self.outputs.is_complete(source) else None
+
+    def _check_place(self, source: str) -> None:
+        """Raise FileExistsError where files lie in the outputs' place that no run has made."""
+        if foreign := self.outputs.find_foreign(source):
+            side_car = self.outputs.paths(source)["side_car"].name
+            raise FileExistsError(
+                f"{', '.join(path.name for path in foreign)}: already there, without a {side_car} "
+                "that would say that it is of this bundle. Name another --output_dir, or replace "
+                "it with --overwrite true."
+            )
 
 
 def take_only(batch: Sequence[PreparedScan | Outcome]) -> PreparedScan | Outcome:

@@ -122,7 +122,10 @@ def load_side_car(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path.name}: damaged ({error}). Delete it and run again.") from error
+        raise ValueError(
+            f"{path.name}: damaged ({error}). Replace it and the outputs beside "
+            "it with --overwrite true."
+        ) from error
     return dict(content)
 
 

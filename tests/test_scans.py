@@ -77,6 +77,37 @@ def test_two_inputs_whose_outputs_would_have_one_name_are_refused(tmp_path):
         list_sources(folder)
 
 
+def refuse_inside(folder: str, method):
+    def refuse(path: Path, *args, **options):
+        if path.parent.name == folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return method(path, *args, **options)
+
+    return refuse
+
+
+def test_what_may_not_be_read_ends_no_listing(tmp_path, monkeypatch, caplog):
+    folder = save_images(tmp_path, "a_T1w.nii.gz", "locked/b_T1w.nii.gz")
+    for name in ("stat", "open"):  # root, who may run the tests, may read everything
+        monkeypatch.setattr(Path, name, refuse_inside("locked", getattr(Path, name)))
+    assert list_sources(folder) == ["a_T1w.nii.gz", "locked/b_T1w.nii.gz"]
+    (folder / "a_T1w.nii.gz").unlink()
+    (folder / "locked" / "b_T1w.nii.gz").rename(folder / "locked" / "IM1")
+    with pytest.raises(ValueError, match="nothing to translate"):
+        list_sources(folder)
+    assert "IM1: cannot be read (Permission denied), so locked is no DICOM series" in caplog.text
+
+
+def test_series_are_looked_for_only_where_there_is_no_image(tmp_path, monkeypatch, caplog):
+    """For that every file is opened; beside images their names must do."""
+    folder = save_images(tmp_path, "a_T1w.nii.gz")
+    (folder / "exam").mkdir()
+    (folder / "exam" / "IM1.DCM").touch()
+    monkeypatch.delattr("scripts.inference.scans.holds_dicom")
+    assert list_sources(folder) == ["a_T1w.nii.gz"]
+    assert "NIfTI files are taken, 1 DICOM files are left out" in caplog.text
+
+
 def test_links_to_nowhere_are_listed_and_folders_named_derivatives_can_be_named(tmp_path):
     folder = save_images(tmp_path / "derivatives" / "bet", "a_desc-brain_T1w.nii.gz")
     (folder / "b_T1w.nii.gz").symlink_to(folder / "nowhere")

@@ -94,10 +94,17 @@ def _find_images(paths: Iterable[Path]) -> list[Path]:
     return sorted(
         path
         for path in paths
-        if (path.is_file() or path.is_symlink())  # a broken link is a scan that failed
-        and path.name.endswith(SUFFIXES) and not path.name.startswith(".")
-        and not is_our_output(path.name)
+        if path.name.endswith(SUFFIXES) and not path.name.startswith(".")
+        and not is_our_output(path.name) and not _is_folder(path)
     )  # fmt: skip
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a path is a folder; a broken link, or what may not be looked at, is a failed scan."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _list_bids(root: Path, contrast: str, participant_label: str | None) -> list[Path]:
@@ -133,7 +140,8 @@ def _list_shards(root: Path, contrast: str) -> list[Path]:
 
 def _list_folder(root: Path, contrast: str) -> list[Path]:
     """NIfTI files anywhere below a folder, or else folders of DICOM series."""
-    images = _find_images(root.rglob("*"))
+    paths = list(root.rglob("*"))
+    images = _find_images(paths)
     wanted = [
         path
         for path in images
@@ -145,11 +153,14 @@ def _list_folder(root: Path, contrast: str) -> list[Path]:
             "%s: %d images are named as no %s, or derivatives; left out",
             root.name, left_out, contrast,
         )  # fmt: skip
-    series = _list_series(root)
-    if images and series:
-        logger.warning("%s: NIfTI files are taken, %d DICOM series are left out. Translate their "
-                       "folder by itself.", root.name, len(series))  # fmt: skip
-    return wanted if images else series
+    if not images:
+        return sorted(
+            folder for folder in [root, *filter(_is_folder, paths)] if holds_dicom(folder)
+        )
+    if dicom := [path for path in paths if path.suffix.lower() == ".dcm"]:
+        logger.warning("%s: NIfTI files are taken, %d DICOM files are left out. Translate their "
+                       "folder by itself.", root.name, len(dicom))  # fmt: skip
+    return wanted
 
 
 def _is_of_another_kind(path: Path, contrast: str) -> bool:
@@ -157,19 +168,21 @@ def _is_of_another_kind(path: Path, contrast: str) -> bool:
     return suffix in KNOWN_SUFFIXES - {contrast}
 
 
-def _list_series(root: Path) -> list[Path]:
-    folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
-    return sorted(folder for folder in folders if holds_dicom(folder))
-
-
 def holds_dicom(folder: Path) -> bool:
     """Whether a folder directly holds a DICOM file; one that does is taken for a series."""
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and not path.name.startswith(".") and path.name != "DICOMDIR":
-            with path.open("rb") as file:
-                if file.read(132)[128:] == b"DICM":
-                    return True
-    return False
+    try:
+        return any(_is_dicom(path) for path in sorted(folder.iterdir()))
+    except OSError as error:
+        logger.warning("%s: cannot be read (%s), so %s is no DICOM series",
+                       Path(str(error.filename)).name, error.strerror, folder.name)  # fmt: skip
+        return False
+
+
+def _is_dicom(path: Path) -> bool:
+    if path.name.startswith(".") or path.name == "DICOMDIR" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def _name_scans(paths: list[Path], root: Path, direction: str) -> list[Scan]:

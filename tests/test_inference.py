@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from scripts.directions import select_model
+from scripts.inference.output_folder import remove_leftovers
 
 from tests.inference_runs import make_workflow, run, save_model
 from tests.small_heads import make_head, save_dataset, save_head
@@ -134,6 +135,18 @@ def test_a_run_that_was_killed_between_its_files_goes_on_unasked(tmp_path, monke
     (outcome,) = run(tmp_path, input=str(source))
     assert outcome.status == "done"
     assert not list((tmp_path / "out").glob(".sub-*"))
+
+
+def test_a_file_that_another_job_has_just_finished_is_no_leftover(tmp_path):
+    """A link to nowhere is one that is listed and gone when it is looked at."""
+    for name in ("old", "new"):
+        (tmp_path / f".unfinished-{name}").touch()
+    os.utime(tmp_path / ".unfinished-old", (0, 0))
+    (tmp_path / ".unfinished-gone").symlink_to(tmp_path / "nowhere")
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".unfinished-gone", ".unfinished-new"
+    ]  # fmt: skip
 
 
 def test_the_same_scan_gives_the_same_bytes(tmp_path):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ LEFTOVER_SECONDS = 3600
 def remove_leftovers(folder: Path) -> None:
     """Remove unfinished files of writes that were killed an hour ago or more."""
     for path in folder.rglob(f"{UNFINISHED}*"):
-        if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another job has just finished it
+            if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
+                path.unlink()
 
 
 class OutputFolder:
@@ -94,7 +95,7 @@ class OutputFolder:
         """Whether every file of an input is there; each appears whole, the side-car last."""
         return all(path.is_file() for path in self.paths(source).values())
 
-    @contextmanager
+    @contextlib.contextmanager
     def begin(self, source: str) -> Iterator[None]:
         """Mark the outputs of an input as begun; the mark stays where the block is not ended.
 

@@ -69,6 +69,16 @@ def test_configs_are_written_as_the_model_zoo_prints_them(name: str) -> None:
     assert text == json.dumps(json.loads(text), indent=4, ensure_ascii=False) + "\n"
 
 
+@pytest.mark.parametrize("overlays", [(), ("multi_gpu_train.json",), ("evaluate.json",)])
+def test_the_package_scripts_is_found_from_another_folder(
+    overlays: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MONAI itself looks into --bundle_root only once `initialize`, which needs it, has ended."""
+    monkeypatch.setattr("sys.path", list(sys.path))
+    parse(*overlays, bundle_root=str(tmp_path)).get_parsed_content("initialize#0")
+    assert sys.path[0] == str(tmp_path)
+
+
 def test_training_and_run_are_the_same() -> None:
     assert read("train")["training"] == "%run"
     assert read("evaluate")["evaluate"] == "%run"
@@ -80,7 +90,8 @@ def test_every_option_is_described_and_every_description_is_of_an_option() -> No
     plain = {
         name
         for name, value in config.items()
-        if not isinstance(value, dict) and not re.match("initialize|run|training|network_def", name)
+        if not isinstance(value, dict)
+        and not re.match("imports|initialize|run|training|network_def", name)
     }
     assert described - set(config) == set()
     assert plain - described == {

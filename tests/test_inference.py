@@ -379,6 +379,9 @@ def find_message(error: BaseException | None) -> str:
         ({"batch_size": 0}, "batch_size is 0; expected 1 or more"),
         ({"brain_extraction": "absent.nii"}, "there is no such mask file"),
         ({"device": "gpu"}, "expected cpu, cuda or cuda:N"),
+        ({"output_dir": "study #2"}, "output_dir is 'study ::2': MONAI reads # as ::"),
+        ({"input": 20240101}, "input is 20240101, where a path was expected"),
+        ({"output_dir": ("a", "b")}, "with a leading ./"),
     ],
 )
 def test_a_wrong_option_says_what_was_expected(tmp_path, overrides, message):

@@ -1,11 +1,13 @@
-"""Names of options: what nothing reads is an error, where MONAI would accept it in silence."""
+"""Options that MONAI would accept in silence: names that nothing reads, paths that it changes."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
+import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from monai.bundle import ReferenceResolver
@@ -15,12 +17,17 @@ from scripts.config_references import load_config
 MONAI_IDS = frozenset(  # what MONAI adds: metadata, and the ids of --tracking mlflow
     ["_meta_", "tracking_uri", "experiment_name", "run_name", "is_not_rank0", "save_execute_config"]
 )
+PATHS = frozenset(["input", "checkpoint", "reference", "candidates"])  # and what ends as follows
+PATH_ENDINGS = ("_dir", "_dirs")
+PATH_LISTS = frozenset(["candidates", "ensemble_dirs"])
+EXPRESSIONS = ("$", "@", "%")  # how values begin that MONAI evaluates
 NO_CONFIGS = ("tuning", "ablation")  # folders of JSON files of other kinds
 
 
 def check_option_names(*, configs_dir: str) -> None:
     """Fail when the config that calls this holds a top-level id that nothing knows or reads.
 
+    Or a path that is not the one that was typed, see `check_path`.
     Known is what a config of the bundle defines, read is what another entry refers to: so a
     misspelt `--max_epocs 3` is an error, and an overlay may bring components of its own.
 
@@ -39,6 +46,34 @@ def check_option_names(*, configs_dir: str) -> None:
     unknown = sorted(names - known - _list_references(resolver))
     if unknown:
         raise ValueError(_describe(unknown, known))
+    for name in sorted(names):
+        if name in PATHS or name.endswith(PATH_ENDINGS):
+            check_path(name, resolver.items[name].get_config())
+
+
+def check_path(name: str, value: Any) -> None:
+    """Fail when the command line or MONAI have made another thing of a path than what was typed.
+
+    Args:
+        name: of the option.
+        value: a path, a list of them where the option takes several, None, or what MONAI
+            evaluates.
+    """
+    if value is None or isinstance(value, dict):
+        return
+    several = name in PATH_LISTS and isinstance(value, (list, tuple))
+    for path in value if several else [value]:
+        if not isinstance(path, (str, os.PathLike)):
+            raise ValueError(
+                f"{name} is {path!r}, where a path was expected: the command line reads 2024_01 "
+                "as a number and a,b as a list. Write the path with a leading ./ or /, and "
+                "without commas."
+            )
+        if "::" in str(path) and not str(path).startswith(EXPRESSIONS):
+            raise ValueError(
+                f"{name} is {str(path)!r}: MONAI reads # as ::, so this is not the path that was "
+                "given. Name one without # and ::, such as a link to it."
+            )
 
 
 def check_epochs(*, max_epochs: int, val_interval: int) -> None:

@@ -232,6 +232,7 @@ def test_a_reference_of_the_wrong_contrast_is_refused(tmp_path):
     with pytest.raises(RuntimeError) as caught:
         run(tmp_path, input=str(source), reference=str(source), bias_correction=False)
     assert "looks like T1w" in find_message(caught.value)
+    assert "masked by --reference_brain_extraction" in find_message(caught.value)
 
 
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
@@ -322,6 +323,37 @@ def test_the_scale_of_a_reference_is_taken_over(tmp_path):
     scaled = nib.load(tmp_path / "b" / plain[0].output).get_fdata() / 1000 * (high - low) + low
     brain = image.get_fdata() != 0
     np.testing.assert_allclose(image.get_fdata()[brain], scaled[brain], atol=1)
+
+
+def read_reference_range(folder, **options) -> list[float]:
+    """What the background and the brightest intensity of a run are stored as."""
+    workflow = make_workflow(folder, bias_correction=False, **options)
+    workflow.initialize()
+    return workflow.parser.get_parsed_content("scale").describe()["range"]
+
+
+def test_a_reference_is_masked_by_a_method_of_its_own(tmp_path):
+    save_model(tmp_path)
+    source = save_head(tmp_path / "heads", "sub-01", "T1w", seed=1)
+    reference = save_head(tmp_path / "heads", "sub-02", "T2w", seed=2)
+    masks = {}
+    for name, path in (("input", source), ("reference", reference)):
+        image = nib.load(path)
+        masks[name] = str(tmp_path / f"{name}_mask.nii.gz")
+        mask = (image.get_fdata() > 0).astype(np.uint8)
+        nib.save(nib.Nifti1Image(mask, image.affine), masks[name])
+    options = {"input": str(source), "reference": str(reference)}
+    expected = read_reference_range(tmp_path, **options)
+    assert expected == read_reference_range(
+        tmp_path, **options, brain_extraction=masks["input"],
+        reference_brain_extraction=masks["reference"],
+    )  # fmt: skip
+    with pytest.raises(RuntimeError) as caught:
+        read_reference_range(tmp_path, **options, brain_extraction=masks["input"])
+    message = find_message(caught.value)
+    assert (
+        "input_mask.nii.gz is the brain mask of the input, not of the reference sub-02" in message
+    )
 
 
 def test_one_slice_comes_back_as_one_slice(tmp_path):

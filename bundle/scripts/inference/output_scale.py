@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.checksums import compute_checksum
+from scripts.errors import find_cause
+from scripts.nifti import SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,30 @@ class OutputScale:
         return scaled
 
 
+def choose_reference_method(
+    *, method: str | None, brain_extraction: str, reference: str | None
+) -> str:
+    """Return the brain extraction of the reference: its own, or that of the input.
+
+    Args:
+        method: of the reference, see ``extract_brain``; None takes that of the input.
+        brain_extraction: of the input.
+        reference: the scan; None where there is none.
+
+    Raises:
+        ValueError: a mask file would be used that was given for the input.
+    """
+    if method is not None:
+        return str(method)
+    if reference is not None and str(brain_extraction).endswith(SUFFIXES):
+        raise ValueError(
+            f"{Path(brain_extraction).name} is the brain mask of the input, not of the reference "
+            f"{Path(reference).name}. Say how that is masked with --reference_brain_extraction: "
+            "auto, hd-bet, deepbet, none or a mask file of its own."
+        )
+    return str(brain_extraction)
+
+
 def choose_scale(
     *,
     largest_value: int,
@@ -65,6 +91,12 @@ def choose_scale(
         if not 1 <= int(largest_value) <= np.iinfo(np.int16).max:
             raise ValueError(f"largest_value is {largest_value}; expected 1 to 32767, for int16.")
         return OutputScale(0.0, float(largest_value), "int16")
-    low, high = preprocessing({"image": reference})["image"].meta["percentiles"]
+    try:
+        low, high = preprocessing({"image": reference})["image"].meta["percentiles"]
+    except RuntimeError as error:  # MONAI's, around what was wrong
+        raise ValueError(
+            f"The reference cannot be used. {find_cause(error)} (The reference is masked by "
+            "--reference_brain_extraction.)"
+        ) from error
     file = {"File": Path(reference).name, "SHA256": compute_checksum(Path(reference))}
     return OutputScale(float(low), float(high), "float32", file)

@@ -9,7 +9,7 @@ from typing import Any
 
 from data_prep.shipped_masks import SHIPPED
 from data_prep.stages import load_stages
-from data_prep.subject import describe_error
+from data_prep.subject import find_cause
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class DatasetOptions:
             try:
                 load_stages(bundle.resolve(), method).resolve_method()
             except RuntimeError as error:
-                raise ValueError(describe_error(error)) from error
+                raise ValueError(str(find_cause(error))) from error
 
 
 def check_names(given: Sequence[str] | Mapping[str, Any], known: Any, *, option: str) -> None:

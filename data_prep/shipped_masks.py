@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import nibabel as nib
 import numpy as np
 from bids2table import parse_bids_entities
+from nibabel.filebasedimages import ImageFileError
 
 from data_prep.bids import ScanSession
 from data_prep.session_records import SessionTask
@@ -17,6 +20,8 @@ from data_prep.stages import Stages, load_stages
 SHIPPED = "derivatives"
 ENDINGS = (".nii", ".nii.gz")
 MASK_NAME = "_desc-brain_mask.nii"
+
+logger = logging.getLogger(__name__)
 
 
 def list_shipped_masks(folder: Path) -> list[str]:
@@ -93,12 +98,19 @@ def select_stages(task: SessionTask) -> Stages:
 
 
 def _fits(task: SessionTask) -> bool:
-    """Whether the shipped mask lies on the grid of the T1w, whatever its orientation."""
+    """Whether the shipped mask lies on the grid of the T1w, whatever its orientation.
+
+    One that cannot be read does not. Of a T1w that cannot, the step that reads it says so.
+    """
     mask, t1w = task.shipped_mask, task.session.t1w
     if mask is None or t1w is None or not (mask.is_file() and t1w.is_file()):
         return False
-    headers = [nib.load(path) for path in (mask, t1w)]
-    (shape, affine), (other_shape, other_affine) = (
-        (image.shape, image.affine) for image in map(nib.as_closest_canonical, headers)
-    )
-    return bool(shape == other_shape and np.allclose(affine, other_affine, atol=0.1))
+    try:
+        first, second = (nib.as_closest_canonical(nib.load(path)) for path in (mask, t1w))
+        np.asanyarray(first.dataobj)  # a header may be whole where the voxels are not
+    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+        if getattr(error, "errno", None) is not None:
+            raise  # no fault of the file: the disk, the network; it may go better later
+        logger.debug("%s: not compared with %s (%s)", mask.name, t1w.name, error)
+        return False
+    return bool(first.shape == second.shape and np.allclose(first.affine, second.affine, atol=0.1))

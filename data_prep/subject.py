@@ -37,6 +37,12 @@ from data_prep.threads import single_threaded
 # Why a T2w stands alone that came with a T1w: its mask is another one than it would have had.
 WITHOUT_T1W = " (Tried alone: the session's T1w, which would have lent its mask, is left out too.)"
 ADDRESS = re.compile(r"\(0x[0-9a-f]+\)")  # of an object in memory, as ITK prints it
+# The folders of an absolute path: in quotes, which may hold spaces, without, or on a Windows drive.
+PARENTS = re.compile(
+    r"(?<=['\"])/[^'\"\n]*/(?=[^'\"\n])"
+    r"|(?<![\w:/.<])/(?:[^\s/'\"]+/)+(?=[^\s/'\"])"
+    r"|\b[A-Za-z]:\\+(?:[^\s\\'\"]+\\+)*"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -145,4 +151,4 @@ def describe_error(error: BaseException) -> str:
         name = Path(cause.filename).name if isinstance(cause.filename, str) else ""
         return ": ".join(filter(None, (name, cause.strerror)))
     kind = "" if isinstance(cause, (ValueError, OSError)) else f"{type(cause).__name__}: "
-    return kind + " ".join(ADDRESS.sub("", str(cause)).split())
+    return kind + " ".join(PARENTS.sub("", ADDRESS.sub("", str(cause))).split())

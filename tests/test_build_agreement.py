@@ -231,3 +231,16 @@ def test_reasons_hold_no_place_of_this_machine():
     assert describe_error(error) == "scan.nii.gz: No such file"
     itk = ValueError("ITK: ERROR: MattesMetricv4(0x55fefa498470): too many samples")
     assert describe_error(itk) == "ITK: ERROR: MattesMetricv4: too many samples"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Empty file: '/home/jane/my study/t.nii'", "Empty file: 't.nii'"),
+        ("got 15 bytes from /home/jane/t.nii\n - damaged?", "got 15 bytes from t.nii - damaged?"),
+        ("no weights at C:\\Users\\jane\\w.pth.", "no weights at w.pth."),
+        ("T1w/T2w, see https://example.org/a/b", "T1w/T2w, see https://example.org/a/b"),
+    ],
+)
+def test_reasons_name_files_without_their_folders(text, expected):
+    assert describe_error(ValueError(text)) == expected

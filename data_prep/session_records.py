@@ -134,7 +134,8 @@ def is_done(task: SessionTask, key: str) -> bool:
     files = [shards / f"{stem}{end}" for stem in record["shards"] for end in (".npy", "_mask.npy")]
     files += [task.output_dir / name for name in record["volumes"]]
     sides = [shards / f"{stem}.json" for stem in record["shards"]]
-    is_whole = all(file.is_file() for file in (*files, *sides))
+    # a crash of the machine may leave names without content
+    is_whole = all(file.is_file() and file.stat().st_size > 0 for file in (*files, *sides))
     return is_whole and all(read_json(side)["key"] == key for side in sides)
 
 

@@ -49,8 +49,11 @@ def check_shard(dataset_dir: Path, shard: str, rows: pd.DataFrame) -> Iterator[s
 
 
 def load_array(file: Path, dtype: str, slices: int) -> npt.NDArray[Any]:
-    """Map an array of (slices, height, width); ValueError where it is another."""
-    array: npt.NDArray[Any] = np.load(file, mmap_mode="r")
+    """Map an array of (slices, height, width); ValueError where it is another or none."""
+    try:
+        array: npt.NDArray[Any] = np.load(file, mmap_mode="r")
+    except EOFError as error:
+        raise ValueError(f"{file.name} is empty, expected {dtype} with {slices} slices") from error
     if array.ndim != 3 or len(array) != slices or array.dtype != dtype:
         raise ValueError(
             f"{file.name} is {array.dtype} {array.shape}, expected {dtype} with {slices} slices"

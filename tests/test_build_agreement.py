@@ -97,6 +97,14 @@ def test_a_shard_that_belongs_to_other_work_is_made_again(heads, out):
     assert read_files(out) == before
 
 
+@pytest.mark.parametrize("end", [".npy", "_mask.npy", ".json"])
+def test_a_shard_that_a_crash_left_empty_is_made_again(heads, out, end):
+    before = read_files(out)
+    (out / "shards" / "heads" / f"sub-01_T1w{end}").write_bytes(b"")
+    build(out, heads)
+    assert read_files(out) == before
+
+
 def test_jobs_with_different_preprocessing_make_no_dataset(heads, tmp_path):
     out, coarse = tmp_path / "out", make_coarse_bundle(tmp_path / "bundle")
     build(out, heads, shard=parse_shard("1/2"))

@@ -116,6 +116,14 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda d: truncate(d / f"{T1W}.npy"),
         f"{T1W}.npy: cannot be read",
     ),
+    "an empty shard": (
+        lambda d: (d / f"{T1W}.npy").write_bytes(b""),
+        f"{T1W}.npy: cannot be read (sub-01_T1w.npy is empty, expected uint16 with 6 slices)",
+    ),
+    "an empty mask": (
+        lambda d: (d / f"{T1W}_mask.npy").write_bytes(b""),
+        f"{T1W}.npy: cannot be read (sub-01_T1w_mask.npy is empty",
+    ),
     "half a JSON": (
         lambda d: truncate(d / f"{T1W}.json"),
         f"{T1W}.npy: cannot be read",

@@ -29,12 +29,12 @@ def check_shard(dataset_dir: Path, shard: str, rows: pd.DataFrame) -> Iterator[s
         yield f"{shard}: slices.parquet does not list every row from 0 to {len(rows) - 1} once"
         return
     stem = (dataset_dir / shard).with_suffix("")
-    truth = stem.with_name(stem.name + "_dseg.npy")
+    truth = stem.with_name(f"{stem.name}_dseg.npy")
     try:
         image = load_array(dataset_dir / shard, dtype="uint16", slices=len(rows))
-        mask = load_array(stem.with_name(stem.name + "_mask.npy"), "uint8", slices=len(rows))
+        mask = load_array(stem.with_name(f"{stem.name}_mask.npy"), "uint8", slices=len(rows))
         dseg = load_array(truth, "uint8", slices=len(rows)) if truth.is_file() else None
-        side = json.loads(stem.with_suffix(".json").read_text())
+        side = json.loads(stem.with_name(f"{stem.name}.json").read_text())
     except (ValueError, OSError) as error:  # JSONDecodeError is a ValueError
         yield f"{shard}: {describe(error, dataset_dir)}; {WAY_OUT}"
         return

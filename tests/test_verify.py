@@ -247,6 +247,15 @@ def test_a_sound_dataset_has_no_problem(sound: Path) -> None:
     assert verify_dataset(sound) == []
 
 
+def test_a_name_with_a_dot_in_it_is_no_problem(dataset: Path) -> None:
+    dotted = T1W.replace("_T1w", "_acq-0.8mm_T1w")
+    for end in (".npy", "_mask.npy", ".json"):
+        (dataset / f"{T1W}{end}").rename(dataset / f"{dotted}{end}")
+    names = {f"{T1W}.npy": f"{dotted}.npy"}
+    edit_slices(dataset, lambda table: table.replace({"shard": names}))
+    assert verify_dataset(dataset) == []
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_named(name: str, dataset: Path) -> None:
     inject, expected = FAULTS[name]

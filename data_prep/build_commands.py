@@ -145,7 +145,8 @@ def labels(
     sessions of a head stay in one part of the dataset. Run again to go on, or with more sessions.
 
     Args:
-        maps: folder of label maps with FreeSurfer's ids, such as SynthSeg's training maps.
+        maps: folder of label maps of whole heads with FreeSurfer's ids, such as SynthSeg's training
+            maps; maps of the brain alone (aseg, wmparc) are refused.
         out: folder of the slice dataset; the simulated scans are written to OUT/bids/labels.
         sessions: of each head.
         seed: of all random choices.

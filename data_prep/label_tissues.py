@@ -133,8 +133,8 @@ def find_materials(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
     known = _number_materials()
     if unknown := [int(label) for label in found if int(label) not in known]:
         raise ValueError(
-            f"labels {', '.join(map(str, unknown[:8]))} are neither FreeSurfer's ids of a brain "
-            "(aseg, aparc+aseg, wmparc) nor SynthSeg's of a head. Set what is no anatomy to 0."
+            f"labels {', '.join(map(str, unknown[:8]))} are neither FreeSurfer's ids nor those "
+            "that SynthSeg adds for a whole head. Set what is no anatomy to 0."
         )
     numbers = np.array([known[int(label)] for label in found], np.uint8)
     return numbers[inverse].reshape(labels.shape)

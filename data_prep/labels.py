@@ -57,7 +57,7 @@ def simulate_labels(
     """Write sessions ``ses-01`` and on of every label map of a folder as a BIDS dataset.
 
     Args:
-        labels_dir: folder with NIfTI or MGZ files of FreeSurfer's ids.
+        labels_dir: folder with NIfTI or MGZ files of whole heads, labelled by FreeSurfer's ids.
         output_dir: of the dataset; new, empty, or an earlier one of the same maps and seed.
         sessions: of each head, at least 1: another scanner, other relaxation times and lesions,
             and a head of another shape.

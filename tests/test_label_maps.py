@@ -93,6 +93,7 @@ def test_distance_is_measured_from_where_the_surface_is(size: int) -> None:
         (np.zeros((40, 40, 40), np.int16), "bad.nii.gz: 0 ml of grey and white matter"),
         (draw_labels()[..., None].repeat(2, 3), "bad.nii.gz: shape .* Expected one volume"),
         (draw_labels() + np.float32(0.5), "no whole numbers. Expected labels, not an image"),
+        (np.where(draw_labels() < 24, draw_labels(), 0), "bad.nii.gz: 100% of the space .* is 0"),
         (np.where(draw_labels() == 77, 29, draw_labels()), "bad.nii.gz: labels 29 are neither"),
     ],
 )

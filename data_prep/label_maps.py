@@ -24,7 +24,7 @@ MAX_SPACING_MM = 1.5  # of a label map; the cortex is 2 to 4 mm thick
 MIN_BRAIN_ML = 400.0  # a newborn's brain; less is a part of one, or another unit of length
 SULCUS_MM = 8.0  # gaps between brain surfaces up to twice this wide belong to the brain's mask
 MARGIN_MM = 4.0  # of air about the head
-# Of the space between the brain's folds. SynthSeg's heads reach 0.2 %, a brain with the fluid about
+# Of the space between the brain's folds. SynthSeg's heads reach 1 %, a brain with the fluid about
 # it alone 3 %, a brain without it 100 %.
 MAX_UNLABELLED = 0.02
 ENDINGS = (".nii.gz", ".nii", ".mgz")

@@ -21,7 +21,7 @@ from data_prep.command_line import (
 from data_prep.dataset_options import DatasetOptions
 from data_prep.job_array import parse_shard
 from data_prep.labels import simulate_labels
-from data_prep.output_folder import claim_output
+from data_prep.output_folder import claim_output, lock_output
 from data_prep.phantom import build_phantom
 from data_prep.shipped_masks import SHIPPED
 from data_prep.stages import DEFAULT_BUNDLE, load_stages
@@ -118,7 +118,8 @@ def phantom(
     def run() -> int:
         folder = Path(str(out)) / "bids" / "phantom"
         claim_output(Path(str(out)), load_stages(Path(bundle)).section)
-        build_phantom(folder, subjects=subjects, seed=seed)
+        with lock_output(Path(str(out))):
+            build_phantom(folder, subjects=subjects, seed=seed)
         methods = {"phantom": brain_extraction} if brain_extraction else {}
         wanted = BidsInputs({"phantom": folder}, DatasetOptions(methods, (), {}))
         options = BuildOptions(Path(bundle), Workers(workers or count_workers()))
@@ -161,14 +162,15 @@ def labels(
         folder = Path(str(out)) / "bids" / "labels"
         claim_output(Path(str(out)), load_stages(Path(bundle)).section)
         processes = Workers(workers or count_workers())
-        simulate_labels(
-            Path(str(maps)),
-            folder,
-            sessions=sessions,
-            seed=seed,
-            licence=str(licence),
-            workers=processes,
-        )
+        with lock_output(Path(str(out))):
+            simulate_labels(
+                Path(str(maps)),
+                folder,
+                sessions=sessions,
+                seed=seed,
+                licence=str(licence),
+                workers=processes,
+            )
         methods = {"labels": brain_extraction or SHIPPED}
         options = DatasetOptions(methods, split_list(hold_out), {})
         wanted = BidsInputs({"labels": folder}, options)

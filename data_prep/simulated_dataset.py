@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.head_space import Grid
-from data_prep.store import encode_nifti, write_bytes, write_json
+from data_prep.store import UNFINISHED, encode_nifti, write_bytes, write_json
 
 DESCRIPTION, TRUTH = Path("dataset_description.json"), Path("derivatives", "truth")
 LABELS = {"1": "cerebrospinal fluid", "2": "grey matter", "3": "white matter", "0": "other"}
@@ -45,16 +45,18 @@ class Simulation:
 def open_folder(output_dir: Path, simulation: Simulation, subjects: Sequence[str]) -> None:
     """Make the folder, or take it up again if it holds this very simulation.
 
+    Nobody else may be writing there.
+
     Raises:
         FileExistsError: the folder holds something else.
         ValueError: it holds another simulation, or more subjects.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
-    for leftover in output_dir.rglob(".unfinished-*"):  # of a write that was killed
-        leftover.unlink()
-    present = sorted(path.name for path in output_dir.iterdir())
-    if present:
+    names = sorted(path.name for path in output_dir.iterdir())
+    if present := [name for name in names if not name.startswith(UNFINISHED)]:
         _check_present(output_dir, simulation, subjects, present)
+    for leftover in output_dir.rglob(f"{UNFINISHED}*"):  # of a write that was killed
+        leftover.unlink()
     base = {
         "BIDSVersion": "1.10.0",
         "License": simulation.licence,

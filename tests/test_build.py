@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -17,13 +18,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data_prep import build_commands
 from data_prep import subject as subject_stage
 from data_prep.__main__ import main
 from data_prep.bids_inputs import BidsInputs, build_from_bids
-from data_prep.build import BuildOptions
+from data_prep.build import BuildOptions, Outcome
+from data_prep.build_commands import labels, phantom
 from data_prep.cluster import Workers
 from data_prep.command_line import COMPLETE, FAILED, LEFT_OUT, split_list
 from data_prep.dataset_options import DatasetOptions
+from data_prep.output_folder import lock_output
 from data_prep.stages import DEFAULT_BUNDLE
 from data_prep.verify import verify_dataset
 from tests.small_heads import make_head, make_quick_bundle, save_dataset, save_head
@@ -369,3 +373,37 @@ def test_two_runs_into_one_folder_do_not_mix(built, tmp_path):
         pytest.raises(ValueError, match="another run is writing"),
     ):
         build(tmp_path / "out", folder)
+
+
+SIMULATIONS = {"phantom": phantom, "labels": partial(labels, "maps")}
+
+
+@pytest.mark.parametrize("name", SIMULATIONS)
+def test_a_second_simulation_leaves_what_the_first_is_writing_alone(tmp_path, name):
+    from filelock import FileLock
+
+    written = tmp_path / "out" / "bids" / name / ".unfinished-x"
+    written.parent.mkdir(parents=True)
+    written.touch()
+    with (
+        FileLock(tmp_path / "out" / ".lock"),
+        pytest.raises(ValueError, match="another run is writing"),
+    ):
+        SIMULATIONS[name](str(tmp_path / "out")).run()
+    assert written.is_file()
+
+
+@pytest.mark.parametrize("name", SIMULATIONS)
+def test_a_simulation_locks_the_folder_and_leaves_it_to_the_build(tmp_path, name, monkeypatch):
+    def simulate(*_, **__):
+        with pytest.raises(ValueError, match="another run is writing"):
+            lock_output(tmp_path / "out")
+
+    def build_dataset(out, *_):
+        with lock_output(out):
+            return Outcome(0, has_tables=True)
+
+    monkeypatch.setattr(build_commands, "build_phantom", simulate)
+    monkeypatch.setattr(build_commands, "simulate_labels", simulate)
+    monkeypatch.setattr(build_commands, "build_from_bids", build_dataset)
+    assert SIMULATIONS[name](str(tmp_path / "out")).run() == COMPLETE

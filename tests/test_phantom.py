@@ -21,6 +21,7 @@ from data_prep.head_model import CORNER_MM
 from data_prep.head_space import LATTICE_STEP_MM, draw_pose
 from data_prep.mr_signal import TISSUES
 from data_prep.phantom import build_phantom, list_files
+from data_prep.simulated_dataset import Simulation, open_folder
 from data_prep.simulation import draw_subject, load_heads
 from data_prep.store import write_bytes
 
@@ -261,9 +262,19 @@ def test_only_an_incomplete_subject_is_made_again(dataset: Path) -> None:
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(FileExistsError, match=r"holds thesis\.txt but is no phantom"):
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "chapters" / ".unfinished-last").write_text("too")
+    with pytest.raises(FileExistsError, match=r"holds chapters, thesis\.txt but is no phantom"):
         build_phantom(tmp_path, subjects=1, seed=7)
-    assert hash_files(tmp_path).keys() == {"thesis.txt"}
+    assert hash_files(tmp_path).keys() == {"thesis.txt", "chapters/.unfinished-last"}
+
+
+def test_a_start_that_was_killed_at_its_first_file_is_taken_up(tmp_path: Path) -> None:
+    (tmp_path / ".unfinished-x").touch()
+    simulation = Simulation("Phantom", "A phantom", "data_prep.phantom", "CC0", {"Version": 1})
+    open_folder(tmp_path, simulation, ["sub-01"])
+    descriptions = ["dataset_description.json", "derivatives/truth/dataset_description.json"]
+    assert sorted(hash_files(tmp_path)) == descriptions
 
 
 def test_another_seed_or_spacing_is_refused(dataset: Path) -> None:

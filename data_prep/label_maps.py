@@ -1,13 +1,15 @@
-"""Label maps of whole heads: read, checked, and brought to one form from which scans are simulated."""
+"""Label maps of whole heads: read, checked, and brought to the form that is simulated from."""
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, distance_transform_edt
 
@@ -97,7 +99,7 @@ def load_head(path: Path) -> LabelledHead:
     """
     try:
         return _label_head(*_read_labels(path))
-    except (ValueError, OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+    except (ValueError, OSError, EOFError, zlib.error, ImageFileError) as error:
         raise ValueError(f"{path.name}: {error}") from error
 
 
@@ -143,7 +145,9 @@ def _check_folds(labels: NDArray[np.int32]) -> None:
 
 
 def _read_labels(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    image = nib.as_closest_canonical(nib.load(path))
+    loaded = nib.load(path)
+    _check_header(loaded)
+    image = nib.as_closest_canonical(loaded)
     spacing_mm = np.array(image.header.get_zooms()[:3], dtype=float)
     if len(image.shape) != 3:
         raise ValueError(f"shape {image.shape}. Expected one volume, (x, y, z).")
@@ -154,6 +158,22 @@ def _read_labels(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     if not np.all(np.isfinite(values)) or np.any(values != np.round(values)):
         raise ValueError("values that are no whole numbers. Expected labels, not an image.")
     return values.astype(np.int32), spacing_mm
+
+
+def _check_header(image: Any) -> None:
+    """Raise ValueError where left and right are unknown, or a voxel holds several values.
+
+    An MGZ has no form codes: its affine is always that of the scanner.
+    """
+    header = image.header
+    if isinstance(header, nib.Nifti1Header) and not (header["sform_code"] or header["qform_code"]):
+        raise ValueError(
+            "no usable affine (sform and qform codes are both 0), so left and right are unknown. "
+            "Convert it again, or set the form codes if you know that the orientation is right."
+        )
+    dtype = image.get_data_dtype()
+    if dtype.fields is not None or dtype.kind == "c":
+        raise ValueError(f"voxels are {dtype}. Expected one whole number a voxel, its label.")
 
 
 def _find_box(head: NDArray[np.bool_], spacing_mm: NDArray[np.float64]) -> tuple[slice, ...]:

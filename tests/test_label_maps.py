@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -107,13 +108,33 @@ def test_what_is_no_label_map_of_a_head_is_refused(
 
 def test_a_map_of_coarse_voxels_is_refused(tmp_path: Path) -> None:
     path = write_label_map(tmp_path / "bad.nii.gz", draw_labels())
-    import nibabel as nib
-
     image = nib.load(path)
     image.header.set_zooms((1.5, 1.5, 3.0))
     nib.save(nib.Nifti1Image(image.dataobj, np.diag([1.5, 1.5, 3, 1])), path)
     with pytest.raises(ValueError, match="voxels of 1.50 x 1.50 x 3.00 mm. Expected at most 1.5"):
         load_head(path)
+
+
+def test_a_map_whose_header_does_not_tell_left_from_right_is_refused(tmp_path: Path) -> None:
+    image = nib.load(write_label_map(tmp_path / "map.nii.gz"))
+    image.set_sform(None, code=0)
+    image.set_qform(None, code=0)
+    nib.save(image, tmp_path / "bad.nii.gz")
+    with pytest.raises(ValueError, match=r"bad\.nii\.gz: no usable affine \(sform and qform"):
+        load_head(tmp_path / "bad.nii.gz")
+
+
+def test_a_map_of_colours_is_refused(tmp_path: Path) -> None:
+    colours = np.zeros((40, 40, 40), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.save(nib.Nifti1Image(colours, np.eye(4)), tmp_path / "bad.nii.gz")
+    with pytest.raises(ValueError, match=r"bad\.nii\.gz: voxels are .*Expected one whole number"):
+        load_head(tmp_path / "bad.nii.gz")
+
+
+def test_an_mgz_is_read_like_a_nifti(tmp_path: Path, head: LabelledHead) -> None:
+    image = nib.load(write_label_map(tmp_path / "map.nii.gz"))
+    nib.save(nib.MGHImage(np.asarray(image.dataobj), image.affine), tmp_path / "map.mgz")
+    assert np.array_equal(load_head(tmp_path / "map.mgz").labels, head.labels)
 
 
 def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ MARGIN_MM = 4.0  # of air about the head
 # Of the space between the brain's folds. SynthSeg's heads reach 1 %, a brain with the fluid about
 # it alone 3 %, a brain without it 100 %.
 MAX_UNLABELLED = 0.02
+UNREADABLE = (ValueError, OSError, EOFError, zlib.error, ImageFileError)
 ENDINGS = (".nii.gz", ".nii", ".mgz")
 
 
@@ -79,7 +80,7 @@ def list_label_maps(folder: Path) -> dict[str, Path]:
 
 
 def check_label_map(path: Path) -> None:
-    """Raise the ValueError of ``load_head``, but of single folds, in a fifth of the time."""
+    """Raise the ValueError of ``load_head``, but for unlabelled folds, in a fifth of the time."""
     try:
         labels, spacing_mm = _read_labels(path)
         found, counts = np.unique(labels, return_counts=True)
@@ -87,7 +88,7 @@ def check_label_map(path: Path) -> None:
         classes = [MATERIALS[MATERIAL_NAMES[number]].tissue_class for number in materials]
         solid = np.isin(classes, (GREY, WHITE))
         _check_volume(float(counts[solid].sum() * spacing_mm.prod() / 1000))
-    except (ValueError, OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path.name}: {error}") from error
 
 
@@ -99,7 +100,7 @@ def load_head(path: Path) -> LabelledHead:
     """
     try:
         return _label_head(*_read_labels(path))
-    except (ValueError, OSError, EOFError, zlib.error, ImageFileError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path.name}: {error}") from error
 
 

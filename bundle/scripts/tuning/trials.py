@@ -25,7 +25,7 @@ OVERRIDES = "overrides.json"
 WATCHED = "tuning/trial.json"
 WEIGHTS = (
     *("checkpoint_*.pt", "model*.pt", "best/*/model*.pt", ".unfinished-*"),
-    "discriminators/*.pt",
+    *("discriminators/*.pt", "discriminators/sizes.json"),
 )
 BEGUN, EPOCHS, REASON, SECONDS = "begun", "epochs", "reason", "seconds"  # attributes of a trial
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import sys
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +27,30 @@ def get_forking_context() -> ForkServerContext:
         patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
         forkserver.ensure_running()
     return context
+
+
+def start_command(module: str, *arguments: str, cwd: Path, output: Path) -> BaseProcess:
+    """Start `python -m MODULE ARGUMENTS` in a folder, all that it says going to a file."""
+    process = get_forking_context().Process(
+        target=_run_module, args=(module, arguments, cwd, output)
+    )
+    process.start()
+    return process
+
+
+def _run_module(module: str, arguments: tuple[str, ...], cwd: Path, output: Path) -> None:
+    os.chdir(cwd)
+    sys.argv[1:] = arguments
+    with output.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit:
+        raise
+    except BaseException:  # as the interpreter would: multiprocessing prints a traceback of its own
+        sys.excepthook(*sys.exc_info())
+        sys.exit(1)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()

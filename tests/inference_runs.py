@@ -29,6 +29,7 @@ def make_workflow(folder: Path, **overrides: Any) -> ConfigWorkflow:
         "models_dir": str(folder),
         "output_dir": str(folder / "out"),
         "brain_extraction": "none",
+        "bias_correction": False,  # more than half of the time of a small head
         "precision": "fp32",
         "progress": False,
         **SMALL,

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from scripts.inference.outcomes import Outcome, load_outcomes
 
+from tests.forked_processes import start_command
 from tests.inference_config import BUNDLE
 from tests.inference_runs import SMALL, run, save_model
 from tests.small_heads import make_head, save_dataset
@@ -117,6 +118,16 @@ def test_a_scan_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     assert "Permission denied" in first.message
 
 
+def list_arguments(
+    folder: Path, *options: str, config: str = "configs/inference.json"
+) -> list[str]:
+    sizes = [part for name, value in SMALL.items() for part in (f"--{name}", str(value))]
+    return [
+        "run", "inference", "--config_file", config, "--models_dir", str(folder),
+        "--output_dir", str(folder / "out"), "--brain_extraction", "none", *sizes, *options,
+    ]  # fmt: skip
+
+
 def start(
     folder: Path,
     *options: str,
@@ -125,12 +136,8 @@ def start(
     **settings,
 ) -> subprocess.Popen[str]:
     """Start inference as a user does, in a process of its own."""
-    sizes = [part for name, value in SMALL.items() for part in (f"--{name}", str(value))]
-    command = [
-        sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "inference",
-        "--config_file", config, "--models_dir", str(folder),
-        "--output_dir", str(folder / "out"), "--brain_extraction", "none", *sizes, *options,
-    ]  # fmt: skip
+    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle"]
+    command += list_arguments(folder, *options, config=config)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, cwd=cwd, env=environment, encoding="utf-8",
@@ -143,13 +150,20 @@ def test_exit_code_and_last_line_say_that_some_failed_or_all(tmp_path):
     study = save_dataset(tmp_path / "study", t1w_only=2)
     bad = study / "sub-02" / "anat" / "sub-02_T1w.nii.gz"
     bad.write_text("no image")
-    some = start(tmp_path, "--input", str(study))
-    everything = start(tmp_path, "--input", str(bad), "--output_dir", str(tmp_path / "none"))
-    some_output, all_output = some.communicate()[0], everything.communicate()[0]
-    assert some.returncode == 3, some_output
+    some, everything = (
+        start_command("monai.bundle", *list_arguments(tmp_path, *options), cwd=BUNDLE, output=said)
+        for *options, said in (
+            ("--input", str(study), tmp_path / "some"),
+            ("--input", str(bad), "--output_dir", str(tmp_path / "none"), tmp_path / "all"),
+        )
+    )
+    some.join()
+    everything.join()
+    some_output, all_output = ((tmp_path / name).read_text() for name in ("some", "all"))
+    assert some.exitcode == 3, some_output
     assert "1 done, 1 failed" in some_output.splitlines()[-1]
     assert "Traceback" not in some_output
-    assert everything.returncode == 1, all_output
+    assert everything.exitcode == 1, all_output
     last = all_output.splitlines()[-1]
     assert last.startswith("ValueError: Nothing was translated (1 failed). sub-02_T1w.nii.gz")
     assert "Traceback" not in all_output

@@ -164,6 +164,7 @@ def train_with_limit(dataset_dir: Path, output_dir: Path, report: Path) -> None:
         os._exit(3)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_finds_no_room_leaves_the_last_one_and_says_so(
     tmp_path: Path, dataset_dir: Path, finished: Path
 ) -> None:

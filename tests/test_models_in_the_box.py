@@ -37,7 +37,8 @@ def translate(folder: Path, scan: Path, direction: str, **options: Any) -> Volum
     sizes = {name: INFERENCE[name] for name in SMALL}
     (outcome,) = run(
         folder, input=str(scan), direction=direction, models_dir=str(BUNDLE / "models"),
-        output_dir=str(folder / direction), mosaic=False, **sizes, **options,
+        output_dir=str(folder / direction), mosaic=False,
+        **{"bias_correction": True, **sizes, **options},
     )  # fmt: skip
     assert outcome.status == "done", outcome.message
     return nib.load(folder / direction / outcome.output).get_fdata()

@@ -159,10 +159,8 @@ def list_requests(browser: webdriver.Chrome) -> list[str]:
 
 
 @needs_chromium
-@pytest.mark.parametrize(
-    "objectives",
-    [["t2w_ssim"], pytest.param(["t2w_ssim", "generator_parameters"], marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("objectives", [["t2w_ssim"], ["t2w_ssim", "generator_parameters"]])
 def test_every_page_draws_without_an_error_or_a_network(tmp_path, browser, objectives):
     index = write_pages(tmp_path, objectives=objectives, pruner=None)
     pages = sorted(index.parent.glob("*.html"))

@@ -182,6 +182,7 @@ def test_the_unit_test_passes_in_the_zoo(bundle):
     assert "Ran 2 tests" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_bundle_runs_without_the_rest_of_the_project(bundle):
     program = (
         "import sys; sys.path.insert(0, '.'); "

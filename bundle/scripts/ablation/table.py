@@ -51,7 +51,9 @@ def describe_extent(content: Content) -> str:
     names: dict[str, list[str]] = {}
     for each in content["evaluations"]:
         name = each["left_out"]["label"]
-        extent = f"{each['left_out']['of_subjects']} subjects{each['label'].removeprefix(name)}"
+        count = each["left_out"]["of_subjects"]
+        seeds = each["label"].removeprefix(name)
+        extent = f"{count} subject{'' if count == 1 else 's'}{seeds}"
         names.setdefault(extent, []).append(name)
     lines = [f"{extent}: {', '.join(rows)}" for extent, rows in names.items()]
     return (

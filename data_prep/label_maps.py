@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, distance_transform_edt
 
+from data_prep.damaged_files import UNREADABLE
 from data_prep.label_tissues import (
     GREY,
     MATERIAL_NAMES,
@@ -29,7 +28,6 @@ MARGIN_MM = 4.0  # of air about the head
 # Of the space between the brain's folds. SynthSeg's heads reach 1 %, a brain with the fluid about
 # it alone 3 %, a brain without it 100 %.
 MAX_UNLABELLED = 0.02
-UNREADABLE = (ValueError, OSError, EOFError, zlib.error, ImageFileError)
 ENDINGS = (".nii.gz", ".nii", ".mgz")
 
 

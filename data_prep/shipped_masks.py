@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import nibabel as nib
 import numpy as np
 from bids2table import parse_bids_entities
-from nibabel.filebasedimages import ImageFileError
 
 from data_prep.bids import ScanSession
+from data_prep.damaged_files import UNREADABLE
 from data_prep.session_records import SessionTask
 from data_prep.stages import Stages, load_stages
 
@@ -108,7 +107,7 @@ def _fits(task: SessionTask) -> bool:
     try:
         first, second = (nib.as_closest_canonical(nib.load(path)) for path in (mask, t1w))
         np.asanyarray(first.dataobj)  # a header may be whole where the voxels are not
-    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+    except UNREADABLE as error:
         if getattr(error, "errno", None) is not None:
             raise  # no fault of the file: the disk, the network; it may go better later
         logger.debug("%s: not compared with %s (%s)", mask.name, t1w.name, error)

@@ -144,17 +144,9 @@ def test_label_may_add_the_path_of_the_image_to_the_data(bundle, scan):
     assert parser.get_parsed_content("preprocessing")(data)["image_path"] == str(scan)
 
 
-def test_label_finds_in_its_own_data_all_that_postprocessing_needs(bundle, scan, tmp_path):
-    parser = ConfigParser()
-    parser.read_config(bundle / "configs" / "inference.json")
-    parser["bundle_root"], parser["output_dir"] = str(bundle), str(tmp_path / "out")
-    data = parser.get_parsed_content("preprocessing")({"image": str(scan)})
-    data["pred"] = data["image"].clone()
-    shape = parser.get_parsed_content("postprocessing")(data)["pred"].shape
-    assert tuple(shape) == (1, *nib.load(scan).shape)
-
-
-def test_label_gets_numbers_that_its_clients_may_store_in_eight_bits(bundle, scan, tmp_path):
+def test_label_finds_all_in_its_data_and_gets_numbers_that_eight_bits_can_store(
+    bundle, scan, tmp_path
+):
     """Slicer's plug-in asks for uint8: of values in [0, 1] only the largest would not become 0."""
     parser = ConfigParser()
     parser.read_config(bundle / "configs" / "inference.json")
@@ -163,6 +155,7 @@ def test_label_gets_numbers_that_its_clients_may_store_in_eight_bits(bundle, sca
     data["pred"] = data["image"].clone()
     relative = parser.get_parsed_content("to_input_grid")(deepcopy(data))["pred"].numpy()
     stored = parser.get_parsed_content("postprocessing")(data)["pred"].numpy().astype("uint8")
+    assert stored.shape == (1, *nib.load(scan).shape)
     np.testing.assert_array_equal(stored, np.rint(255 * relative))
     assert stored.max() == 255
     assert len(np.unique(stored)) > 50

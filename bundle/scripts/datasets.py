@@ -60,10 +60,14 @@ def open_mask(shard: str) -> np.ndarray:
 
 def read_image(image: SliceImage) -> tuple[Tensor, Tensor]:
     """Read an image (channel, height, width) in [-1, 1] and the middle's boolean mask (1, ...)."""
-    stored = open_shard(image.shard)[list(image.rows)]
     middle = len(image.rows) // 2
-    values = stored.astype(np.float32) / LARGEST_UINT16 * 2 - 1
-    return torch.from_numpy(values), read_masks(image)[middle : middle + 1]
+    return read_values(image), read_masks(image)[middle : middle + 1]
+
+
+def read_values(image: SliceImage) -> Tensor:
+    """Read an image (channel, height, width) in [-1, 1]."""
+    stored = open_shard(image.shard)[list(image.rows)]
+    return torch.from_numpy(stored.astype(np.float32) / LARGEST_UINT16 * 2 - 1)
 
 
 def read_masks(image: SliceImage) -> Tensor:
@@ -110,7 +114,7 @@ class UnpairedSlices(Dataset[dict[str, Any]]):
             sample[f"{name}_position"] = position
             sample[f"{name}_subject_id"] = images[position].subject_id
             if self.reads:
-                sample[name], _ = read_image(images[position])
+                sample[name] = read_values(images[position])
                 sample[f"{name}_mask"] = read_masks(images[position])
         return sample
 

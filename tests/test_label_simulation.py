@@ -77,6 +77,14 @@ def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_simulation, "draw_protocols", draw_coarse)
 
 
+@pytest.fixture(scope="module")
+def scan(head: LabelledHead) -> LabelScan:
+    """The first session of a subject."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(label_simulation, "draw_protocols", draw_coarse)
+        return simulate_session(head, name="sub-a", seed=0, number=1)
+
+
 def sample_t2w(scan: LabelScan, t1w_from_t2w: NDArray[np.float64]) -> NDArray[np.float64]:
     """The T2w at the voxels of the T1w's grid."""
     t1w_grid, t2w_grid = scan.grids
@@ -264,10 +272,7 @@ def test_images_have_their_contrast_where_the_truth_says(
         assert means[CSF][1] > means[GREY][1] > means[WHITE][1]
 
 
-@pytest.mark.usefixtures("coarse")
-def test_no_pose_near_the_stored_one_fits_the_truth_better(head: LabelledHead) -> None:
-    scan = simulate_session(head, name="sub-a", seed=0, number=1)
-
+def test_no_pose_near_the_stored_one_fits_the_truth_better(scan: LabelScan) -> None:
     def spread(pose: NDArray[np.float64]) -> float:
         """Variance of the T2w within tissues."""
         t2w = sample_t2w(scan, pose)
@@ -280,9 +285,7 @@ def test_no_pose_near_the_stored_one_fits_the_truth_better(head: LabelledHead) -
             assert spread(scan.t1w_from_t2w) < spread(moved)
 
 
-@pytest.mark.usefixtures("coarse")
-def test_truth_is_one_shape_on_the_grid_of_the_t1w(head: LabelledHead) -> None:
-    scan = simulate_session(head, name="sub-a", seed=0, number=1)
+def test_truth_is_one_shape_on_the_grid_of_the_t1w(scan: LabelScan) -> None:
     assert scan.t1w.shape == scan.dseg.shape == scan.labels.shape == scan.grids[0].shape
     assert set(np.unique(scan.labels)) <= set(np.unique(draw_labels()))
     assert (scan.dseg[scan.brain_mask == 0] == 0).all()
@@ -291,15 +294,16 @@ def test_truth_is_one_shape_on_the_grid_of_the_t1w(head: LabelledHead) -> None:
 
 
 @pytest.mark.usefixtures("coarse")
-def test_a_session_depends_on_the_seed_its_name_and_its_number(head: LabelledHead) -> None:
+def test_a_session_depends_on_the_seed_its_name_and_its_number(
+    head: LabelledHead, scan: LabelScan
+) -> None:
     def simulate(**change: Any) -> LabelScan:
         return simulate_session(head, **({"name": "sub-a", "seed": 0, "number": 1} | change))
 
-    first = simulate()
-    assert np.array_equal(first.t1w, simulate().t1w)
+    assert np.array_equal(scan.t1w, simulate().t1w)
     for change in ({"name": "sub-b"}, {"number": 2}, {"seed": 1}):
         other = simulate(**change)
-        assert first.t1w.shape != other.t1w.shape or not np.array_equal(first.t1w, other.t1w)
+        assert scan.t1w.shape != other.t1w.shape or not np.array_equal(scan.t1w, other.t1w)
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def test_their_discriminators_have_the_sizes_of_train() -> None:
 
 @pytest.fixture(scope="module")
 def phantom() -> Scan:
-    return simulate_subject(seed=0, index=1, spacing_mm=2.0)[1]
+    return simulate_subject(seed=0, index=1, spacing_mm=2.5)[1]
 
 
 @pytest.fixture(scope="module")

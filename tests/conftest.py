@@ -13,7 +13,7 @@ from tests.openneuro_server import OpenNeuroServer, running_server
 PROJECT = Path(__file__).resolve().parents[1]
 # These files take longest. Begun first, none keeps one core busy when the other has ended.
 FIRST = [
-    "test_evaluation", "test_tuning", "test_checkpoints", "test_plain_training",
+    "test_evaluation", "test_tuning", "test_resume", "test_plain_training",
     "test_label_simulation", "test_interruptions", "test_build", "test_inference",
     "test_bad_scans", "test_models_in_the_box", "test_methods", "test_processes",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
-# Options for pip, e.g. an index with another build of PyTorch: make setup PIP_ARGS="--index-url ..."
+# Options for pip, e.g. an index with another build of PyTorch: make setup PIP_ARGS="--extra-index-url ..."
 PIP_ARGS ?=
 READY := $(VENV)/.ready
 DEMO := $(CURDIR)/outputs/demo
@@ -24,6 +24,8 @@ KEEP_URLLIB3 = URLLIB3_NO_OVERRIDE=1 PIP_NO_BINARY=urllib3-future
 setup: $(READY)  ## make .venv from constraints.txt
 
 $(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "$$($(PYTHON) --version): expected 3.11 or newer." \
+	    "Name one: make setup PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(KEEP_URLLIB3) $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[dev]"
 	touch $@
@@ -98,7 +100,7 @@ lint: setup  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The shipped weights: run/*.pt is what bundle/models holds, run/discriminators what bundle/discriminators.
+# The shipped weights: run/model*.pt is what bundle/models holds, run/discriminators what bundle/discriminators.
 # MAPS: folder of SynthSeg's label maps. SCANS: BIDS folders of real pairs to measure on, commas between, with
 # SCAN_OPTIONS such as "--brain_extraction A=none,B=deepbet --groups groups.tsv".
 WEIGHTS ?= outputs/weights
@@ -116,7 +118,7 @@ weights: setup  ## MAPS=folder [SCANS=A,B]: simulate scans of labelled heads, tr
 	    --dataset_dir $(WEIGHTS_DIR)/heads --output_dir $(WEIGHTS_DIR)/run --resume true $(TRAINING_OPTIONS)
 	$(RUN) $(EVALUATE) --dataset_dir $(WEIGHTS_DIR)/heads --output_dir $(WEIGHTS_DIR)/run
 	@test -z "$(SCANS)" || $(MAKE) --no-print-directory weights-on-scans
-	sha256sum $(WEIGHTS_DIR)/run/*.pt $(WEIGHTS_DIR)/run/discriminators/*.pt
+	sha256sum $(WEIGHTS_DIR)/run/model*.pt $(WEIGHTS_DIR)/run/discriminators/*.pt
 
 weights-on-scans: setup
 	$(BIN)/python -m data_prep bids $(WEIGHTS_DIR)/scans --inputs $(SCANS) $(SCAN_OPTIONS) || test $$? -eq 3

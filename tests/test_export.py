@@ -141,6 +141,8 @@ def test_torchscript_holds_the_metadata_and_the_config_of_its_own_direction_and_
     image = metadata["network_data_format"]["inputs"]["image"]
     assert image["channel_def"] == {"0": "T2w", "1": "T2w", "2": "T2w"}
     assert image["num_channels"] == 3
+    assert metadata["eval_metrics"] == {}  # those of other weights are
+    assert "weights" not in metadata
     config = json.loads(extra["inference.json"])
     assert (config["direction"], config["features"], config["slices"]) == ("t2w_to_t1w", 4, 3)
     assert config["slice_distance_mm"] == read_description(file)["slice_distance_mm"] == 1.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,20 @@ def test_the_card_has_the_checksum_of_each_and_the_zoo_takes_it(name: str) -> No
     content = (BUNDLE / name).read_bytes()
     assert f"| `{name}` | {hashlib.sha256(content).hexdigest()} |" in CARD
     assert len(content) < ZOO_LIMIT_BYTES
+
+
+def test_the_metadata_are_of_them_and_of_the_cards_tables() -> None:
+    metadata = load_config(BUNDLE / "configs" / "metadata.json")
+    assert metadata["weights"]["sha256"] == {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((BUNDLE / "models").glob("*.pt"))
+    }
+    box = CARD[CARD.index("### The models in the box") : CARD.index("#### The same command")]
+    found = {}
+    for contrast, table in zip(("t2w", "t1w"), box.split("| subject (")[1:], strict=True):
+        ssim = [float(row) for row in re.findall(r"^\| [^|]*\(\d\) \| \**([\d.]+)", table, re.M)]
+        found[f"{contrast}_ssim_of_{len(ssim)}_real_subjects"] = round(sum(ssim) / len(ssim), 2)
+    assert metadata["eval_metrics"] == found
 
 
 def test_their_discriminators_have_the_sizes_of_train() -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from monai.bundle import ConfigParser
+from scripts.described_weights import mark_card
 from scripts.networks import PatchDiscriminator
 from scripts.package import NAME, check_version, main, package
 from scripts.package_archive import format_large_files
@@ -116,9 +117,41 @@ def test_configs_stay_as_they_are_when_no_size_is_given(tmp_path):
     defaults = json.loads((BUNDLE / "configs" / "inference.json").read_text())
     models = save_models(tmp_path, **{size: defaults[size] for size in SIZES})
     package(str(tmp_path / "out"), models_dir=str(models))
-    for name in ("inference", "train", "metadata"):
+    for name in ("inference", "train"):
         path = Path("configs") / f"{name}.json"
         assert (tmp_path / "out" / NAME / path).read_text() == (BUNDLE / path).read_text()
+
+
+def test_the_bundles_own_weights_are_packaged_as_they_are_described(tmp_path):
+    package(str(tmp_path), models_dir=str(BUNDLE / "models"))
+    for path in ("configs/metadata.json", "docs/README.md"):
+        assert (tmp_path / NAME / path).read_bytes() == (BUNDLE / path).read_bytes()
+
+
+def test_of_other_weights_nothing_is_said_that_is_of_the_bundles_own(packaged):
+    metadata = json.loads((packaged / "configs" / "metadata.json").read_text())
+    own = json.loads((BUNDLE / "configs" / "metadata.json").read_text())
+    assert own["eval_metrics"]
+    assert metadata == {
+        **{name: value for name, value in own.items() if name != "weights"},
+        "eval_metrics": {},
+    }
+    card = (packaged / "docs" / "README.md").read_text()
+    top = card[: card.index("<!-- end of other weights -->")]
+    assert "The weights here are not those that this card was written about." in top
+    for path in (packaged / "models").iterdir():
+        assert f"| `models/{path.name}` | {hashlib.sha256(path.read_bytes()).hexdigest()} |" in top
+
+
+def test_a_marked_card_is_marked_once(packaged, tmp_path):
+    """Who packages from a package speaks of the newest weights alone."""
+    card = (packaged / "docs" / "README.md").read_text()
+    (tmp_path / "model.pt").write_bytes(b"others")
+    again = mark_card(card, [tmp_path / "model.pt"])
+    assert again.count("The weights here are not") == 1
+    assert hashlib.sha256(b"others").hexdigest() in again
+    original = (BUNDLE / "docs" / "README.md").read_text()
+    assert mark_card(original, [tmp_path / "model.pt"]) == again
 
 
 def test_the_unpacked_archive_translates_a_scan_with_no_project_on_the_path(packaged, tmp_path):

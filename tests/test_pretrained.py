@@ -47,7 +47,7 @@ def test_a_training_can_start_from_shipped_models(
         averages=parsed("averages"),
         pretrained=True,
         pretrained_dir=str(finished),
-        pretrained_discriminators_dir=str(finished / "discriminators"),
+        pretrained_discriminators_dir=parsed("pretrained_discriminators_dir"),
     )
     assert parsed("train#trainer").state_dict()["pretrained"] is True
     model = load_checkpoint(finished / "model.pt")
@@ -56,6 +56,19 @@ def test_a_training_can_start_from_shipped_models(
     judge = load_checkpoint(finished / "discriminators" / "discriminator_t2w.pt")
     loaded = parsed("discriminator_t2w").state_dict()
     assert all(torch.equal(judge[name], value) for name, value in loaded.items())
+
+
+def test_discriminators_are_those_of_the_folder_of_models(tmp_path: Path) -> None:
+    """As a training leaves them, and as a bundle holds them."""
+    trained, bundle = tmp_path / "models", tmp_path / "bundle" / "models"
+    (trained / "discriminators").mkdir(parents=True)
+    for models, found in (
+        (tmp_path / "run", tmp_path / "run" / "discriminators"),
+        (trained, trained / "discriminators"),
+        (bundle, tmp_path / "bundle" / "discriminators"),
+    ):
+        workflow = make_workflow(dataset_dir=str(tmp_path), pretrained_dir=str(models))
+        assert workflow.parser.get_parsed_content("pretrained_discriminators_dir") == str(found)
 
 
 def test_without_discriminators_they_begin_anew_and_half_of_them_is_an_error(

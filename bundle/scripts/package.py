@@ -13,6 +13,7 @@ from fire.decorators import SetParseFn
 from scripts.command_line import run_command
 from scripts.config_options import is_on
 from scripts.config_references import load_config
+from scripts.described_weights import are_described, mark_card
 from scripts.directions import MODEL_FILES
 from scripts.package_archive import format_large_files, write_archive
 from scripts.packaged_discriminators import copy_discriminators, find_discriminators
@@ -45,7 +46,8 @@ def package(
     """Write the bundle with its models as a folder and as a zip archive for the MONAI Model Zoo.
 
     Sizes that are given here become the defaults of the packaged inference.json and train.json, so
-    that what is packaged runs as it is. The discriminators that a training left come along.
+    that what is packaged runs as it is. The discriminators that a training left come along. Of
+    other weights than the bundle's own the packaged card says so at its top.
 
     Args:
         output: folder to write to; the bundle's folder and <name>_v<version>.zip appear in it.
@@ -147,7 +149,11 @@ def write_bundle(
     configs = {name: load_config(folder / "configs" / f"{name}.json") for name in REWRITTEN}
     configs["inference"] |= sizes
     configs["train"] |= {**sizes, **judged}
-    configs["metadata"] = adapt_metadata(configs["metadata"], configs["inference"])
+    models = [folder / "models" / name for name in MODEL_FILES.values()]
+    if not are_described(configs["metadata"], models):
+        card = folder / "docs" / "README.md"
+        card.write_text(mark_card(card.read_text(encoding="utf-8"), models), encoding="utf-8")
+    configs["metadata"] = adapt_metadata(configs["metadata"], configs["inference"], models)
     for name, config in configs.items():
         text = json.dumps(config, indent=4, ensure_ascii=False) + "\n"
         (folder / "configs" / f"{name}.json").write_text(text, encoding="utf-8")

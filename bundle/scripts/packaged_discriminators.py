@@ -9,10 +9,13 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from scripts.shipped_models import DISCRIMINATOR_FILES, UNSEEN_SIZES, load_discriminators
-
-FOLDER = "discriminators"  # of a bundle beside `models`, of a training beside its model.pt
-MODELS = "models"
+from scripts.shipped_models import (
+    DISCRIMINATOR_FILES,
+    DISCRIMINATORS,
+    UNSEEN_SIZES,
+    load_discriminators,
+    locate_discriminators,
+)
 
 
 def find_discriminators(models_dir: Path, config: Mapping[str, Any]) -> Path | None:
@@ -29,14 +32,11 @@ def find_discriminators(models_dir: Path, config: Mapping[str, Any]) -> Path | N
         FileNotFoundError: one of them is missing.
         ValueError: one is damaged, or of another size.
     """
-    places = [models_dir / FOLDER]
-    if models_dir.name == MODELS:
-        places.append(models_dir.parent / FOLDER)
-    for folder in places:
-        if any((folder / name).is_file() for name in DISCRIMINATOR_FILES.values()):
-            _check(folder, config)
-            return folder
-    return None
+    folder = Path(locate_discriminators(models_dir))
+    if not any((folder / name).is_file() for name in DISCRIMINATOR_FILES.values()):
+        return None
+    _check(folder, config)
+    return folder
 
 
 def _check(folder: Path, config: Mapping[str, Any]) -> None:
@@ -53,7 +53,7 @@ def _check(folder: Path, config: Mapping[str, Any]) -> None:
 
 def copy_discriminators(folder: Path, bundle: Path) -> None:
     """Copy both into a bundle's folder."""
-    (bundle / FOLDER).mkdir()
+    (bundle / DISCRIMINATORS).mkdir()
     for name in (*DISCRIMINATOR_FILES.values(), UNSEEN_SIZES):
         if (folder / name).is_file():  # discriminators of before have no sizes beside them
-            shutil.copy(folder / name, bundle / FOLDER)
+            shutil.copy(folder / name, bundle / DISCRIMINATORS)

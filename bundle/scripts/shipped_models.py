@@ -21,6 +21,8 @@ from scripts.finite_weights import check_weights
 from scripts.whole_files import write_text
 
 DISCRIMINATOR_FILES = {"t1w": "discriminator_t1w.pt", "t2w": "discriminator_t2w.pt"}
+DISCRIMINATORS = "discriminators"  # of a training beside its model.pt, of a bundle beside `models`
+MODELS = "models"
 UNSEEN_SIZES = "sizes.json"  # beside discriminators: options that their weights do not show
 
 logger = logging.getLogger(__name__)
@@ -91,6 +93,18 @@ def load_models(*, models_dir: str, averages: Mapping[str, MovingAverage]) -> No
         average.restart()
 
 
+def locate_discriminators(models_dir: str | Path) -> str:
+    """Name the folder of the discriminators that a folder of models was trained with.
+
+    A training leaves them in `discriminators` beside its `model.pt`; of a bundle, whose models lie
+    in `models`, the Model Zoo takes no other files there, so they lie beside that folder.
+    """
+    folder = Path(models_dir)
+    inside = folder / DISCRIMINATORS
+    is_bundle = folder.name == MODELS and not inside.is_dir()
+    return str(folder.parent / DISCRIMINATORS if is_bundle else inside)
+
+
 def load_discriminators(folder: str, discriminators: Mapping[str, nn.Module]) -> None:
     """Load discriminators that a training left; without any they begin anew, which is said."""
     paths = {name: Path(folder) / file for name, file in DISCRIMINATOR_FILES.items()}
@@ -102,6 +116,7 @@ def load_discriminators(folder: str, discriminators: Mapping[str, nn.Module]) ->
             raise FileNotFoundError(f"{path}: missing beside the other discriminator.")
         load_weights(discriminators[name], path)
         _check_unseen_sizes(discriminators[name], Path(folder) / UNSEEN_SIZES)
+    logger.info("%s: the discriminators go on from these.", folder)
 
 
 def _list_unseen_sizes(discriminator: Any) -> dict[str, int]:

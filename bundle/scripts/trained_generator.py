@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from torch import nn
 
 from scripts.checksums import compute_sha256
 from scripts.config_references import load_config, resolve_references
+from scripts.described_weights import are_described, leave_out_weights
 from scripts.shipped_models import load_weights
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -45,9 +46,17 @@ class TrainedGenerator:
         return int(self.config["slices"])
 
 
-def adapt_metadata(metadata: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metadata whose data formats have as many channels as a config has slices."""
-    result = dict(metadata)
+def adapt_metadata(
+    metadata: Mapping[str, Any], config: Mapping[str, Any], models: Sequence[Path]
+) -> dict[str, Any]:
+    """Return the metadata of some weights.
+
+    Args:
+        metadata: content of metadata.json.
+        config: content of inference.json, whose slices become the channels of the data formats.
+        models: files of the weights; of others than the shipped ones nothing is said.
+    """
+    result = dict(metadata) if are_described(metadata, models) else leave_out_weights(metadata)
     for block in FORMAT_OF_DIRECTION.values():
         result[block] = {
             side: {
@@ -88,7 +97,7 @@ def load_generator(
         raise FileNotFoundError(f"{path}: there is no such file. Name one with --checkpoint.")
     network: nn.Module = parser.get_parsed_content("network_def")
     load_weights(network, path)
-    metadata = adapt_metadata(load_config(CONFIGS / "metadata.json"), config)
+    metadata = adapt_metadata(load_config(CONFIGS / "metadata.json"), config, [path])
     metadata["network_data_format"] = metadata[FORMAT_OF_DIRECTION[config["direction"]]]
     return TrainedGenerator(network.eval(), path, config, metadata)
 

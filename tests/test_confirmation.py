@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from scripts import tune
 from scripts.tuning import candidates, full_trainings, options
 from scripts.tuning.confirmation import (
     Confirmation,
@@ -21,6 +22,7 @@ from scripts.tuning.objectives import Objective
 from scripts.tuning.trial_process import TrialError
 
 from tests.slice_dataset_fixture import BUNDLE, write_slice_dataset
+from tests.tuning_runs import load_space
 
 SUBJECTS = 8
 PLACE = TrainingPlace(BUNDLE)
@@ -109,6 +111,33 @@ def test_a_single_subject_confirms_nothing(tmp_path):
 def test_the_figure_that_was_sought_decides():
     assert find_decisive(Objective("t1w_psnr")) == ("t1w", "psnr")
     assert find_decisive(Objective("t2w_unpaired_error")) == ("t2w", "ssim")
+
+
+def test_trainings_choose_their_epoch_by_what_was_sought(tmp_path, monkeypatch):
+    """Those of the default too; a recipe that says the same is no contradiction, another is."""
+    space, _ = load_space(tmp_path / "space.json", objectives=["t1w_ssim"])
+    (tmp_path / "best.json").write_text('{"key_metric": "t1w_ssim", "pool_size": 0}')
+    (tmp_path / "odd.json").write_text('{"key_metric": "t2w_ssim"}')
+    monkeypatch.setattr(tune, "open_known", lambda *_: (None, space))
+    monkeypatch.setattr(tune, "select_recipes", lambda *_, top: {})
+    for name in ("check_confirmable", "announce_trainings"):
+        monkeypatch.setattr(tune, name, lambda *_: None)
+    begun = []
+
+    def train(trainings, _):
+        begun.extend(training.overlay for training in trainings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tune, "train_all", train)
+    options = {"study": "s", "dataset_dir": str(tmp_path), "top": 0, "seeds": "0"}
+    with pytest.raises(KeyboardInterrupt):
+        tune.confirm(recipes=str(tmp_path / "best.json"), **options)
+    assert begun == [
+        {"key_metric": "t1w_ssim", "seed": 0},
+        {"key_metric": "t1w_ssim", "pool_size": 0, "seed": 0},
+    ]
+    with pytest.raises(ValueError, match="odd: key_metric is decided by the tuning"):
+        tune.confirm(recipes=str(tmp_path / "odd.json"), **options)
 
 
 def test_what_is_done_is_not_done_again_and_what_failed_is(tmp_path, monkeypatch, caplog):

@@ -163,7 +163,7 @@ def test_the_best_trial_is_a_recipe_and_its_training_can_be_run_again(studied):
     best = table.loc[table["t2w_ssim"].idxmax()]
     recipe = json.loads((studied / "best.json").read_text())
     assert recipe["learning_rate"] == best["learning_rate"]
-    assert recipe["features"] == 4
+    assert (recipe["features"], recipe["key_metric"]) == (4, "t2w_ssim")
     assert "max_epochs" not in recipe
     assert "not confirmed" in recipe["_desc_"]
     folder = studied / "trials" / f"{best['trial']:04d}"

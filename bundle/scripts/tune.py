@@ -16,7 +16,6 @@ from sqlalchemy.engine import URL
 
 from scripts.command_line import run_long_command
 from scripts.config_options import check_device, is_on
-from scripts.config_references import without_description
 from scripts.tuning.candidates import announce_trainings, check_confirmable, leave_out
 from scripts.tuning.confirmation import (
     DEFAULT,
@@ -31,6 +30,7 @@ from scripts.tuning.options import (
     check_number,
     check_real,
     check_study_name,
+    list_set,
     read_overrides,
     read_recipes,
     read_seeds,
@@ -176,8 +176,9 @@ def confirm(
     }
     given = read_overrides(overrides)
     parser = ConfigParser(read_training_config(CONFIGS, ()))
-    for place, names in (("--overrides", given), *chosen.items()):
-        check_names(without_description(names), parser, place)
+    for place, values in (("--overrides", given), *chosen.items()):
+        check_names(list_set(values, besides=space.choice), parser, place)
+    given |= space.choice
     confirmation = Confirmation(
         chosen, read_seeds(seeds), folder / "confirmation", Path(dataset_dir), given
     )

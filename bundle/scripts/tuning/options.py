@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scripts.config_references import load_config
+from scripts.config_references import load_config, without_description
 from scripts.tuning.confirmation import DEFAULT
 
 
@@ -43,6 +44,15 @@ def read_overrides(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f'--overrides {text}: expected JSON such as {{"max_epochs": 20}}.')
     return found
+
+
+def list_set(values: Mapping[str, Any], *, besides: Mapping[str, Any]) -> list[str]:
+    """Ids that an overlay sets, without those that are set to the same anyway."""
+    return [
+        name
+        for name, value in without_description(values).items()
+        if not (name in besides and besides[name] == value)
+    ]
 
 
 def check_study_name(name: object) -> None:

@@ -61,12 +61,17 @@ class SearchSpace:
             return NopPruner()
         return _instantiate(self.pruner, BasePruner, "pruner")
 
+    @property
+    def choice(self) -> dict[str, str]:
+        """By which figure a training chooses its epoch: the one by which trials were chosen."""
+        return {"key_metric": self.objectives[0].name}
+
     def read_recipe(self, configs: Path) -> dict[str, Any]:
         """What all recipes of this space have in common, as an overlay of train.json alone."""
         recipe: dict[str, Any] = {}
         for name in self.overlays:
             recipe |= load_config(configs / name)
-        return without_description(recipe | dict(self.fixed))
+        return without_description(recipe | dict(self.fixed)) | self.choice
 
     def find(self, name: str) -> Parameter:
         """The parameter of a name."""

@@ -115,8 +115,7 @@ def _train(trial: Trial, chosen: Mapping[str, Any], settings: TrialSettings) -> 
 def describe_trial(chosen: Mapping[str, Any], settings: TrialSettings) -> dict[str, Any]:
     """An overlay by which the trial can be run again alone."""
     space = settings.space
-    objective = {"key_metric": space.objectives[0].name}
-    return {**space.fixed, **space.shortened, **objective, **chosen}
+    return {**space.fixed, **space.shortened, **space.choice, **chosen}
 
 
 def name_places(number: int, settings: TrialSettings) -> dict[str, Any]:

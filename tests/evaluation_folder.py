@@ -203,6 +203,17 @@ def write_volumes(folder: Path, comparison: str, place: int, *, paired: bool) ->
     }
 
 
+def turn_volumes(folder: Path, axes: str) -> None:
+    """Say that the axes of all volumes run along others than RAS, such as RSA."""
+    for path in sorted((folder / "volumes").glob("*.nii.gz")):
+        image = nib.load(path)
+        affine = np.zeros((4, 4))
+        for axis, size in enumerate(image.header.get_zooms()):
+            affine["RAS".index(axes[axis]), axis] = size
+        affine[3, 3] = 1
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), path)
+
+
 def make_volumes(*, seed: int, inverted: bool) -> dict[str, np.ndarray]:
     """A head of three tissues and its translations, uint8, 0 outside."""
     random = np.random.default_rng(seed)

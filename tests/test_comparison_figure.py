@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 from matplotlib import image as mpl_image
+from matplotlib.figure import Figure
+from scripts.inference.side_car import read_scale_and_mask
+from scripts.report import comparison_figure
 from scripts.report.comparison_figure import (
     MAX_ERROR,
     compute_error,
@@ -122,23 +127,70 @@ def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
 
 
 @pytest.fixture
-def volumes(tmp_path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Path]:
+def volumes(tmp_path: Path, arrays: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, Path]:
     # stored from right to left: the figure must not depend on how a file is stored
     affine = np.array([[-1.0, 0, 0, 9], [0, 1, 0, -9], [0, 0, 3, -5], [0, 0, 0, 1]])
-    names = {"real_t1w": "t1w", "real_t2w": "t2w", "synthetic_t2w": "synthetic"}
+    named = {
+        "t1w": arrays["real_t1w"],
+        "t2w": arrays["real_t2w"],
+        "synthetic": arrays["synthetic_t2w"],
+        "brain_mask": mask,
+    }
     return {
-        short: save_nifti(
-            tmp_path / f"{short}.nii.gz", np.moveaxis(arrays[name], 0, 2)[::-1], affine
-        )
-        for name, short in names.items()
+        name: save_nifti(tmp_path / f"{name}.nii.gz", np.moveaxis(array, 0, 2)[::-1], affine)
+        for name, array in named.items()
     }
 
 
 def test_a_figure_is_made_from_three_volumes_on_one_grid(
     tmp_path: Path, volumes: dict[str, Path]
 ) -> None:
-    path = save_comparison_from_nifti(tmp_path / "a.png", **volumes, label="sub-01")
+    path = save_comparison_from_nifti(
+        tmp_path / "a.png", **volumes, synthetic_range=(0, 1), label="sub-01"
+    )
     assert mpl_image.imread(path).max() > 0.9
+
+
+def test_a_weak_contrast_and_missing_tissue_of_a_synthetic_volume_are_errors(
+    tmp_path: Path, volumes: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scaled by its own percentiles, and masked by where it is not zero, it would look perfect."""
+    seen: dict[str, Any] = {}
+
+    def plot(arrays: dict[str, np.ndarray], *, mask: np.ndarray, **_: Any) -> Figure:
+        seen.update(arrays, mask=mask)
+        return Figure()
+
+    monkeypatch.setattr(comparison_figure, "plot_comparison", plot)
+    real = nib.load(volumes["t2w"])
+    weak = 250 * real.get_fdata()
+    weak[10:, 10:] = 0
+    save_nifti(volumes["synthetic"], weak, real.affine)
+    save_comparison_from_nifti(
+        tmp_path / "a.png", **volumes, synthetic_range=(0, 1000), label="sub-01"
+    )
+    brain = nib.as_closest_canonical(nib.load(volumes["brain_mask"])).get_fdata() > 0
+    assert np.array_equal(seen["mask"], np.moveaxis(brain, 2, 0))
+    assert seen["synthetic T2w"].max() <= 0.25
+    assert seen["real T2w"].max() == 1
+
+
+def test_a_synthetic_volume_says_its_scale_and_which_mask_is_its_own(tmp_path: Path) -> None:
+    volume = tmp_path / "sub-01_space-T1w_desc-synthetic_T2w.nii.gz"
+    with pytest.raises(FileNotFoundError, match="synthetic_T2w.json: missing"):
+        read_scale_and_mask(volume)
+    content = {"Sources": ["anat/sub-01_T1w.nii.gz"], "SyntheticDirection": "t1w_to_t2w"}
+    side_car = tmp_path / "sub-01_space-T1w_desc-synthetic_T2w.json"
+    side_car.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="found KeyError.*expected a side-car of inference"):
+        read_scale_and_mask(volume)
+    content["Parameters"] = {"intensities": {"range": [10, 900]}}
+    side_car.write_text(json.dumps(content))
+    mask = tmp_path / "sub-01_space-T1w_desc-brain_mask.nii.gz"
+    with pytest.raises(FileNotFoundError, match="brain_mask.nii.gz: missing. Run inference anew"):
+        read_scale_and_mask(volume)
+    mask.touch()
+    assert read_scale_and_mask(volume) == ((10, 900), mask)
 
 
 def test_volumes_of_different_shapes_are_refused_with_both_shapes(
@@ -146,13 +198,13 @@ def test_volumes_of_different_shapes_are_refused_with_both_shapes(
 ) -> None:
     save_nifti(volumes["t2w"], np.random.default_rng(0).uniform(size=(20, 24, 8)), np.eye(4))
     with pytest.raises(ValueError, match=r"real T2w has shape \(20, 24, 8\), .*\(20, 24, 9\)"):
-        save_comparison_from_nifti(tmp_path / "a.png", **volumes, label="x")
+        save_comparison_from_nifti(tmp_path / "a.png", **volumes, synthetic_range=(0, 1), label="x")
 
 
 def test_volumes_at_different_places_are_refused(tmp_path: Path, volumes: dict[str, Path]) -> None:
     save_nifti(volumes["t2w"], np.random.default_rng(0).uniform(size=(20, 24, 9)), np.eye(4))
     with pytest.raises(ValueError, match="lie elsewhere"):
-        save_comparison_from_nifti(tmp_path / "a.png", **volumes, label="x")
+        save_comparison_from_nifti(tmp_path / "a.png", **volumes, synthetic_range=(0, 1), label="x")
 
 
 def write_events(folder: Path, steps: range, offset: float) -> None:

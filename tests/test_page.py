@@ -22,15 +22,15 @@ from matplotlib import image as mpl_image
 from scripts.evaluation.evaluation_folders import load_summary
 from scripts.report.cells import number_cell
 from scripts.report.figures import compute_correlation, select_bars, shorten
-from scripts.report.glossary import format_number, format_p
 from scripts.report.judgement import judge
+from scripts.report.numbers import format_number, format_p
 from scripts.report.page import VIEWER, load_metrics, write_page
 from scripts.report.provenance import describe_openings, format_time
 from scripts.report.verdict import Verdict, make_verdicts
 from scripts.report.volumes import format_picture, load_shown, make_pictures
 from torch.utils.tensorboard import SummaryWriter
 
-from tests.evaluation_folder import SHAPE, write_evaluation
+from tests.evaluation_folder import SHAPE, turn_volumes, write_evaluation
 
 VOID = {"meta", "link", "img", "br", "input", "path", "use", "image"}
 EVIL = "<script>alert(1)</script>"
@@ -422,6 +422,28 @@ def test_training_curves_are_shown_where_event_files_exist(
     assert 'alt="Training curves' in page
     page = write_page(copy, tensorboard_dir=tmp_path / "nowhere").read_text()
     assert "No TensorBoard files were at hand" in page
+    with SummaryWriter(tmp_path / "begun"):  # a training that has not logged anything yet
+        pass
+    page = write_page(copy, tensorboard_dir=tmp_path / "begun").read_text()
+    assert "No TensorBoard files were at hand" in page
+
+
+@pytest.mark.parametrize(
+    ("axes", "plane", "words"),
+    [
+        ("RSA", "coronal", "the top of the head at the top, the right of the patient on the right"),
+        ("ASR", "sagittal", "the top of the head at the top, the front on the right"),
+    ],
+)
+def test_slices_of_another_plane_are_called_so(
+    folder: Path, tmp_path: Path, axes: str, plane: str, words: str
+) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    turn_volumes(copy, axes)
+    page = write_page(copy).read_text()
+    assert f"upright: {words}." in " ".join(read_text(page).split())
+    assert f"{plane.capitalize()} slice" in page
+    assert f'"plane": "{plane}"' in page
 
 
 def test_a_folder_that_is_no_evaluation_is_refused_by_name(folder: Path, tmp_path: Path) -> None:

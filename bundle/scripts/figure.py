@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from scripts.command_line import run_command
+from scripts.inference.side_car import read_scale_and_mask
 from scripts.report.comparison_figure import save_comparison_from_nifti
 from scripts.report.training_curves import save_training_curves
 
@@ -14,10 +17,19 @@ def comparison(output: str, *, t1w: str, t2w: str, synthetic: str, label: str = 
         output: PNG to write.
         t1w: NIfTI of the real T1w.
         t2w: NIfTI of the real T2w on the T1w's grid (`python -m data_prep register` moves it).
-        synthetic: NIfTI that inference wrote.
+        synthetic: NIfTI that inference wrote, with its side-car and brain mask beside it.
         label: words above the figure.
     """
-    save_comparison_from_nifti(output, t1w=t1w, t2w=t2w, synthetic=synthetic, label=label)
+    scale, mask = read_scale_and_mask(Path(synthetic))
+    save_comparison_from_nifti(
+        output,
+        t1w=t1w,
+        t2w=t2w,
+        synthetic=synthetic,
+        synthetic_range=scale,
+        brain_mask=mask,
+        label=label,
+    )
     return output
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from scripts.evaluation.evaluator import CycleGanEvaluator
 from scripts.learning_frame import NAMES, draw_frame
-from scripts.report.glossary import format_number
+from scripts.report.numbers import format_number
 from scripts.whole_files import open_whole
 
 logger = logging.getLogger(__name__)

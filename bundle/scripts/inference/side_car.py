@@ -13,6 +13,7 @@ from scripts.config_options import is_on
 from scripts.config_references import load_config
 from scripts.directions import TARGET_OF_DIRECTION, check_direction
 from scripts.inference.generators import list_ensemble
+from scripts.inference.output_names import format_output_stem, remove_ending
 from scripts.inference.output_scale import OutputScale
 from scripts.nifti import SUFFIXES
 
@@ -127,6 +128,37 @@ def load_side_car(path: Path) -> dict[str, Any]:
             "it with --overwrite true."
         ) from error
     return dict(content)
+
+
+def read_scale_and_mask(volume: Path) -> tuple[tuple[float, float], Path]:
+    """Find what a synthetic volume says of itself by the files that inference wrote beside it.
+
+    Returns:
+        What 0 and 1 are stored as, and the file of the brain mask.
+
+    Raises:
+        FileNotFoundError: side-car or mask are missing.
+        ValueError: the side-car is damaged, or not of inference.
+    """
+    side_car = volume.with_name(f"{remove_ending(volume.name)}.json")
+    if not side_car.is_file():
+        raise FileNotFoundError(
+            f"{side_car}: missing; it says how {volume.name} is scaled. Expected a synthetic "
+            "volume where inference wrote it."
+        )
+    content = load_side_car(side_car)
+    try:
+        low, high = content["Parameters"]["intensities"]["range"]
+        source, direction = content["Sources"][0], content["SyntheticDirection"]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{side_car}: found {error!r}; expected a side-car of inference."
+        ) from error
+    stem = format_output_stem(source, direction, description="brain").name
+    mask = volume.with_name(f"{stem}.nii.gz")
+    if not mask.is_file():
+        raise FileNotFoundError(f"{mask}: missing. Run inference anew without --mask false.")
+    return (float(low), float(high)), mask
 
 
 def differs(known: dict[str, Any], provenance: Provenance) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scripts.report.glossary import DASH, format_number
+from scripts.report.numbers import DASH, format_number
 
 
 @dataclass(frozen=True)

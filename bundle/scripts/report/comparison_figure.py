@@ -62,24 +62,39 @@ def save_comparison_from_nifti(
     t1w: str | PathLike[str],
     t2w: str | PathLike[str],
     synthetic: str | PathLike[str],
+    synthetic_range: tuple[float, float],
+    brain_mask: str | PathLike[str],
     label: str,
 ) -> Path:
-    """Save the same figure from three NIfTI volumes on one grid.
+    """Save the same figure from NIfTI volumes on one grid.
 
-    Each volume is shown on a scale of its own, by its 0.5 and 99.5 percentiles where the synthetic
-    image is not zero, so that whole heads can be shown beside the synthetic brain.
+    Real volumes are scaled by their 0.5 and 99.5 percentiles inside the mask, as for training, so
+    that whole heads can be shown; the synthetic one by what it says of itself, so that a contrast
+    that is too weak, or tissue that is missing, is an error.
+
+    Args:
+        path: picture to write.
+        t1w: real T1w.
+        t2w: real T2w.
+        synthetic: volume that inference wrote.
+        synthetic_range: what 0 and 1 are stored as in it.
+        brain_mask: of all, above 0 in the brain.
+        label: title.
 
     Raises:
         ValueError: a volume cannot be used or they are not on one grid; the text says why.
     """
-    files = {"real T1w": t1w, "real T2w": t2w, "synthetic T2w": synthetic}
+    files = {"real T1w": t1w, "real T2w": t2w, "synthetic T2w": synthetic, "brain mask": brain_mask}
     images = {
         name: nib.as_closest_canonical(load_volume(Path(file))) for name, file in files.items()
     }
     check_grids(images)
     volumes = {name: np.moveaxis(image.get_fdata(), 2, 0) for name, image in images.items()}
-    mask = volumes["synthetic T2w"] != 0
+    mask = volumes.pop("brain mask") > 0
+    low, high = synthetic_range
+    shown = (volumes.pop("synthetic T2w") - low) / (high - low)
     scaled = {name: scale_by_percentiles(volume, mask) for name, volume in volumes.items()}
+    scaled["synthetic T2w"] = np.clip(shown, 0, 1)
     spacing_mm = images["real T1w"].header.get_zooms()
     aspect = float(spacing_mm[1] / spacing_mm[0])
     return save_figure(plot_comparison(scaled, mask=mask, label=label, pixel_aspect=aspect), path)

@@ -7,28 +7,18 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.report.glossary import (
-    BETTER,
-    COMPARISONS,
-    DASH,
-    MINUS,
-    ROW_NAMES,
-    Quantity,
-    find_quantity,
-    format_number,
-    format_p,
-    is_missing,
-)
-from scripts.report.rendering import render
+from scripts.report.glossary import BETTER, COMPARISONS, ROW_NAMES, Quantity, find_quantity
+from scripts.report.numbers import DASH, MINUS, format_number, format_p, is_missing
+from scripts.report.rendering import INTERVALS, render
 
 DIFFERENCE = "difference"  # beside the kinds of metrics.csv
 KEYS = ("comparison", "figure", "kind", "model", "other")
 CSV_COLUMNS = (*KEYS, "mean", "low", "high", "least", "p", "p_holm", "subjects")
-HEAD = {"name": "", "mean": "mean", "interval": "95 % interval", "subjects": "subjects"}
+HEAD = {"name": "", "mean": "mean", "interval": "interval", "subjects": "subjects"}
 DIFFERENCE_HEAD = {
     "name": "",
     "mean": "difference",
-    "interval": "95 % interval",
+    "interval": "interval",
     "p": "p",
     "p_holm": "p (Holm)",
     "subjects": "subjects",
@@ -129,7 +119,7 @@ def _note_p(differences: Sequence[dict[str, Any]], smallest: int) -> str:
 def format_text(content: dict[str, Any]) -> str:
     """Tables for a terminal, one block a comparison and figure."""
     lines = describe_evaluations(content)
-    lines.append(f"Means over subjects, 95 % bootstrap intervals, seed {content['seed']}.")
+    lines.append(f"Means with {INTERVALS}, seed {content['seed']}.")
     for block in describe_blocks(content):
         lines += ["", f"{block['title']} ({block['better']})", *_align([HEAD, *block["rows"]])]
         if block["differences"]:

@@ -20,16 +20,10 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from scripts.report.glossary import (
-    COMPARISONS,
-    CONTRASTS,
-    DIRECTIONS,
-    find_quantity,
-    format_number,
-    is_missing,
-)
+from scripts.report.glossary import COMPARISONS, CONTRASTS, DIRECTIONS, find_quantity
+from scripts.report.numbers import format_number, is_missing
 from scripts.report.tables import name_row
-from scripts.report.training_curves import save_training_curves
+from scripts.report.training_curves import has_scalars, save_training_curves
 
 BAR_FIGURES = ("ssim", "psnr", "mae")
 MAX_MODELS = 8  # bars of models in a chart; more cannot be told apart on a phone
@@ -69,7 +63,7 @@ def select_bars(
 
 
 def plot_bars(rows: Sequence[Mapping[str, Any]], figure: str, title: str) -> str:
-    """Draw bars from 0 with 95 % intervals, the best at the top."""
+    """Draw bars from 0 with their intervals, the best at the top."""
     quantity = find_quantity(figure)
     drawing, axes = make_axes(4.2, 0.75 + 0.42 * len(rows))
     names = [name_row(row["model"], row["kind"]) for row in rows]
@@ -150,8 +144,8 @@ def compute_correlation(real: npt.NDArray[np.uint8], synthetic: npt.NDArray[np.u
 
 
 def make_training_curves(tensorboard_dir: Path | None) -> str | None:
-    """Picture of a run's curves as a data URI, None where there are no event files."""
-    if tensorboard_dir is None or not list(tensorboard_dir.glob("*tfevents*")):
+    """Picture of a run's curves as a data URI, None where none are there yet."""
+    if tensorboard_dir is None or not has_scalars(tensorboard_dir):
         return None
     with tempfile.TemporaryDirectory() as folder:
         picture = save_training_curves(Path(folder) / "curves.webp", tensorboard_dir)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-MINUS, DASH, ARROW = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{RIGHTWARDS ARROW}"
-INFINITY = "\N{INFINITY}"
+ARROW = "\N{RIGHTWARDS ARROW}"
 COMPARISONS = {
     "t2w": f"T1w {ARROW} T2w",
     "t1w": f"T2w {ARROW} T1w",
@@ -97,7 +95,14 @@ QUANTITIES = (
     Quantity(
         "nmse", "NMSE", "Squared error over the squared intensity of the target.", "lower", "0"
     ),
-    Quantity("ms_ssim", "MS-SSIM", "Structural similarity at several scales.", "higher", "1"),
+    Quantity(
+        "ms_ssim",
+        "MS-SSIM",
+        "Structural similarity at several scales, of whole slices: their empty background is equal "
+        "and lifts it for every row. Compare rows of one table only.",
+        "higher",
+        "1",
+    ),
     Quantity(
         "ngf",
         "Structure (NGF)",
@@ -225,25 +230,3 @@ def sort_figures(keys: Iterable[str]) -> list[str]:
     """Put figures into the order of the glossary, others behind them."""
     order = list(BY_KEY)
     return sorted(dict.fromkeys(keys), key=lambda key: order.index(key) if key in order else 99)
-
-
-def is_missing(value: float | None) -> bool:
-    """Whether a figure was not measured: None or NaN."""
-    return value is None or math.isnan(value)
-
-
-def format_number(value: float | None, decimals: int, *, signed: bool = False) -> str:
-    """Write a figure with a true minus sign; a dash where it was not measured."""
-    if value is None or math.isnan(value):
-        return DASH
-    if math.isinf(value):
-        return INFINITY
-    text = f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
-    if float(text) == 0:
-        text = text.lstrip("+-")
-    return text.replace("-", MINUS)
-
-
-def format_p(value: float) -> str:
-    """Write a p-value as papers do."""
-    return "p < .001" if value < 0.001 else "p = " + f"{value:.3f}".lstrip("0")

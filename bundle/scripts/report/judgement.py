@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from scripts.report.glossary import is_missing
+from scripts.report.numbers import is_missing
 
 SIGNIFICANCE = 0.05  # belongs to the intervals of 95 %
 DECIDING, SECOND = "ssim", "psnr"

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from scripts.report.cells import Column, Table, number_cell, text_cell
-from scripts.report.glossary import ARROW, find_quantity, format_number
+from scripts.report.glossary import ARROW, find_quantity
+from scripts.report.numbers import format_number
 
 SHORT = 12  # characters of a checksum in a table
 MEANINGS = {

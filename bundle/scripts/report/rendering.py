@@ -8,6 +8,12 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from scripts.evaluation.statistics import SMALLEST_FOR_INTERVAL
+
+INTERVALS = (  # in words, wherever a table has some
+    f"95 % bootstrap intervals over subjects (of fewer than {SMALLEST_FOR_INTERVAL} subjects their "
+    "range)"
+)
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -20,4 +26,5 @@ def render(template: str, context: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["intervals"] = INTERVALS
     return environment.get_template(template).render(context)

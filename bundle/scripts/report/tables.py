@@ -11,18 +11,15 @@ from scripts.report.cells import Cell, Column, Table, number_cell, text_cell
 from scripts.report.glossary import (
     BETTER,
     COMPARISONS,
-    DASH,
     DIRECTIONS,
     KIND_ORDER,
-    MINUS,
     ROW_NAMES,
     TRIVIAL_PHRASES,
     find_quantity,
-    format_number,
-    is_missing,
     sort_figures,
 )
 from scripts.report.judgement import DECIDING, pivot_subjects
+from scripts.report.numbers import DASH, MINUS, format_number, is_missing
 
 KEYS = ("model", "kind", "comparison", "dataset", "subject_id", "session")
 

@@ -35,15 +35,29 @@ def load_scalars(event_dir: str | PathLike[str]) -> dict[str, npt.NDArray[np.flo
         FileNotFoundError: there are no event files.
         ValueError: they hold no scalars.
     """
-    if not list(Path(event_dir).glob("*tfevents*")):
+    if not _has_events(event_dir):
         raise FileNotFoundError(f"{event_dir}: no TensorBoard event files; train a model first")
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it reports every file that it opens
-    accumulator = EventAccumulator(str(event_dir), size_guidance={"scalars": 0})  # 0: keep all
-    accumulator.Reload()
+    accumulator = _read_events(event_dir, scalars=0)  # 0: keep all
     tags = accumulator.Tags()["scalars"]
     if not tags:
         raise ValueError(f"{event_dir}: the event files hold no scalars")
     return {tag: unique_steps(accumulator.Scalars(tag)) for tag in sorted(tags)}
+
+
+def has_scalars(event_dir: str | PathLike[str]) -> bool:
+    """Whether a run has written some; one that has just begun, or ended early, has none."""
+    return _has_events(event_dir) and bool(_read_events(event_dir, scalars=1).Tags()["scalars"])
+
+
+def _has_events(event_dir: str | PathLike[str]) -> bool:
+    return any(Path(event_dir).glob("*tfevents*"))
+
+
+def _read_events(event_dir: str | PathLike[str], *, scalars: int) -> EventAccumulator:
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it reports every file that it opens
+    accumulator = EventAccumulator(str(event_dir), size_guidance={"scalars": scalars})
+    accumulator.Reload()
+    return accumulator
 
 
 def unique_steps(points: Sequence[Any]) -> npt.NDArray[np.float64]:

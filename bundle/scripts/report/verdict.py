@@ -10,14 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scripts.evaluation.statistics import SMALLEST_FOR_INTERVAL
-from scripts.report.glossary import (
-    COMPARISONS,
-    DIRECTIONS,
-    TRIVIAL_PHRASES,
-    find_quantity,
-    format_number,
-    format_p,
-)
+from scripts.report.glossary import COMPARISONS, DIRECTIONS, TRIVIAL_PHRASES, find_quantity
 from scripts.report.judgement import (
     DECIDING,
     SECOND,
@@ -26,6 +19,7 @@ from scripts.report.judgement import (
     pivot_subjects,
     read_p,
 )
+from scripts.report.numbers import format_number, format_p
 
 PHRASES = {
     "better": "better than",

@@ -16,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib import image as mpl_image
 
+from scripts.preprocessing import AXCODES_OF_PLANE
 from scripts.report.comparison_figure import MAX_ERROR, find_window, select_display_slices
 from scripts.report.figures import compute_correlation, format_uri, plot_joint_histogram
-from scripts.report.glossary import COMPARISONS, CONTRASTS, find_quantity, format_number
+from scripts.report.glossary import COMPARISONS, CONTRASTS, find_quantity
+from scripts.report.numbers import format_number
 
 PAIRED_ROLES = ("source", "real", "synthetic", "error", "cycle")
 UNPAIRED_ROLES = ("source", "synthetic", "cycle")
@@ -38,14 +40,16 @@ class ShownVolumes:
         rank: why it is shown: "best", "median", "worst" or "only".
         name: subject, and session where there is one.
         reason: rank and figure in words, "" without pairs.
+        plane: in which the slices lie.
         files: content of each NIfTI file by role.
-        images: the same, uint8 (i, j, slice), i to the right and j to the front.
+        images: the same, uint8 (i, j, slice), i and j as they run in `AXCODES_OF_PLANE`.
     """
 
     comparison: str
     rank: str
     name: str
     reason: str
+    plane: str
     files: dict[str, bytes]
     images: dict[str, Image]
 
@@ -77,6 +81,7 @@ def _load_session(evaluation_dir: Path, entry: Mapping[str, Any], *, paired: boo
         rank=entry["rank"],
         name=" ".join(filter(None, (entry["subject_id"], entry["session"]))),
         reason=_explain(entry) if paired else "",
+        plane=find_plane(paths["source"]),
         files={role: path.read_bytes() for role, path in paths.items()},
         images=images,
     )
@@ -88,6 +93,17 @@ def _explain(entry: Mapping[str, Any]) -> str:
     if entry["rank"] == "only":
         return f"the only session, {quantity.label} {value}"
     return f"{entry['rank']} by {quantity.label}, {value}"
+
+
+def find_plane(path: Path) -> str:
+    """Plane of the slices along a volume's last axis; ValueError for axes that no plane has."""
+    axcodes = "".join(map(str, nib.aff2axcodes(nib.load(path).affine)))
+    for plane, known in AXCODES_OF_PLANE.items():
+        if axcodes == known:
+            return plane
+    raise ValueError(
+        f"{path.name}: found axes {axcodes}; expected one of {AXCODES_OF_PLANE}. Evaluate again."
+    )
 
 
 def load_image(path: Path) -> Image:
@@ -180,6 +196,7 @@ def describe_viewer(shown: Sequence[ShownVolumes]) -> dict[str, Any]:
         "sessions": [_describe_session(one) for one in shown],
         "maxError": MAX_ERROR * 255,
         "errorColours": _list_colour_stops(),
+        "plane": shown[0].plane if shown else "",
     }
 
 

@@ -10,6 +10,12 @@
     const panels = viewer.querySelector(".panels");
     const figures = [...panels.querySelectorAll("figure")];
     const centre = [0.5, 0.5];
+    // Axes (right, front, top) along a view's columns and rows, and through the slices.
+    const plane = {
+        axial: { type: "sliceTypeAxial", axes: [0, 1, 2] },
+        coronal: { type: "sliceTypeCoronal", axes: [0, 2, 1] },
+        sagittal: { type: "sliceTypeSagittal", axes: [1, 2, 0] },
+    }[data.plane];
     const options = {
         interactive: false, // its touch and wheel handlers would stop the page from scrolling
         dragAndDropEnabled: false,
@@ -51,7 +57,7 @@
         const view = new niivue.Niivue(options);
         view.addColormap("page_error", data.errorColours);
         await view.attachToCanvas(figure.querySelector("canvas"), false);
-        view.setSliceType(view.sliceTypeAxial);
+        view.setSliceType(view[plane.type]);
         return view;
     }
 
@@ -88,7 +94,10 @@
     }
 
     function draw() {
-        const position = [...cross, (slider.value - 0.5) / session.slices];
+        const position = [];
+        [...cross, (slider.value - 0.5) / session.slices].forEach((value, place) => {
+            position[plane.axes[place]] = value;
+        });
         const read = [];
         views.forEach((view, place) => {
             view.scene.crosshairPos = position;
@@ -117,11 +126,11 @@
         if (event.target.tagName !== "CANVAS" || place < 0) return;
         const scale = event.target.width / event.target.clientWidth;
         const found = views[place].canvasPos2frac([event.offsetX * scale, event.offsetY * scale]);
-        if (found[0] >= 0) placeCross(found[0], found[1]);
+        if (found[0] >= 0) placeCross(found[plane.axes[0]], found[plane.axes[1]]);
     }
 
     function press(event) {
-        const [columns, rows] = views[0].volumes[0].dimsRAS.slice(1, 3);
+        const [columns, rows] = plane.axes.map((axis) => views[0].volumes[0].dimsRAS[axis + 1]);
         const moves = {
             ArrowLeft: [-1 / columns, 0], ArrowRight: [1 / columns, 0],
             ArrowUp: [0, 1 / rows], ArrowDown: [0, -1 / rows],

@@ -132,6 +132,17 @@ class TestNumbers:
         assert note in text
         assert note in (tmp_path / "out" / "comparison.html").read_text()
 
+    def test_intervals_are_called_what_they_are(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        """Of two subjects the bounds are both of them."""
+        text = run(write("a", SSIM[:2]), write("b", GAINS[:2]))
+        words = "95 % bootstrap intervals over subjects (of fewer than 5 subjects their range)"
+        page = (tmp_path / "out" / "comparison.html").read_text()
+        assert words in text
+        assert words in page
+        assert "95 % interval" not in text + page
+
     def test_figures_are_chosen_and_what_a_comparison_lacks_is_left_out(
         self, tmp_path: Path, write: Write, run: Callable[..., str]
     ) -> None:

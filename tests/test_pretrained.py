@@ -48,6 +48,7 @@ def test_a_training_can_start_from_shipped_models(
         pretrained=True,
         pretrained_dir=str(finished),
         pretrained_discriminators_dir=parsed("pretrained_discriminators_dir"),
+        sampled_by={"pair_datasets": None},
     )
     assert parsed("train#trainer").state_dict()["pretrained"] is True
     model = load_checkpoint(finished / "model.pt")

@@ -40,7 +40,7 @@ class CycleGanTrainer(Trainer):
     the device; a handler that reads a number does. (MONAI's `decollate` would read all of them.)
 
     `state.pretrained` says in checkpoints whether the networks began as shipped ones; None where
-    that is not known.
+    that is not known. `state.fixed` says what else a training keeps, see `fixed_options`.
 
     Args:
         device: where the networks are.
@@ -96,8 +96,8 @@ class CycleGanTrainer(Trainer):
             decollate=False,
             handlers=[handler for handler in train_handlers if handler is not None],
         )
-        self.state.pretrained = None
-        self.state_dict_user_keys.append("pretrained")
+        self.state.pretrained = self.state.fixed = None
+        self.state_dict_user_keys.extend(["pretrained", "fixed"])
         self.generators = generators
         self.discriminators = discriminators
         self.generator_optimizer = generator_optimizer

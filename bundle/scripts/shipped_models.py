@@ -76,7 +76,7 @@ class ModelSaver:
     def _save_discriminators(self) -> None:
         for name, judge in self.discriminators.items():
             save_whole(judge.state_dict(), self.discriminators_dir / DISCRIMINATOR_FILES[name])
-            sizes = json.dumps(_list_unseen_sizes(judge), indent=4) + "\n"
+            sizes = json.dumps(list_unseen_sizes(judge), indent=4) + "\n"
             write_text(self.discriminators_dir / UNSEEN_SIZES, sizes)
 
 
@@ -119,8 +119,8 @@ def load_discriminators(folder: str, discriminators: Mapping[str, nn.Module]) ->
     logger.info("%s: the discriminators go on from these.", folder)
 
 
-def _list_unseen_sizes(discriminator: Any) -> dict[str, int]:
-    """A stride is no weight: discriminators of both kinds load each other's."""
+def list_unseen_sizes(discriminator: Any) -> dict[str, int]:
+    """Sizes by option: a stride is no weight, so that discriminators of both kinds load others."""
     return {"discriminator_downsamplings": discriminator.downsamplings}
 
 
@@ -129,7 +129,7 @@ def _check_unseen_sizes(discriminator: nn.Module, path: Path) -> None:
     if not path.is_file():
         return
     noted = json.loads(path.read_text(encoding="utf-8"))
-    for name, found in _list_unseen_sizes(discriminator).items():
+    for name, found in list_unseen_sizes(discriminator).items():
         if noted.get(name, found) != found:
             raise ValueError(
                 f"{path}: these discriminators were trained with --{name} {noted[name]}, found "

@@ -79,8 +79,7 @@ def load_training_slices(
             "shuffled, beside which the pairs of so many subjects are drawn."
         )
     channels: dict[str, Any] = {"slices": slices, "slice_distance_mm": slice_distance_mm}
-    names = [pair_datasets] if isinstance(pair_datasets, str) else pair_datasets
-    of_pairs = {**channels, "datasets": names}
+    of_pairs = {**channels, "datasets": list_names(pair_datasets)}
     if sampling == "paired":
         pairs = _load_pairs(dataset_dir, None, **of_pairs)
         return TrainingSlices([pair.t1w for pair in pairs], [pair.t2w for pair in pairs], True)
@@ -96,6 +95,13 @@ def load_training_slices(
         parts = _keep_sides(dataset_dir, parts, seed)
     t1w, t2w = ([images[index] for index in part.index] for part in parts.values())
     return TrainingSlices(t1w, t2w, False, pairs)
+
+
+def list_names(names: str | Sequence[str] | None) -> list[str] | None:
+    """Read names as the command line or JSON give them: one, several, or None for all."""
+    if names is None:
+        return None
+    return [names] if isinstance(names, str) else list(names)
 
 
 def _load_pairs(dataset_dir: str, subjects: int | None, **options: Any) -> list[SlicePair]:

@@ -190,7 +190,8 @@ def test_frames_that_are_damaged_or_of_another_size_are_left_out_and_named(
 
 def test_without_pairs_training_slices_are_shown_each_with_its_own_mask(tmp_path: Path) -> None:
     folder = write_slice_dataset(tmp_path / "data", registered=False)
-    workflow = train(folder, tmp_path / "out", max_epochs=1, learning_gif_subjects=1)
+    options = {"val_interval": 5, "learning_gif_subjects": 1}
+    workflow = train(folder, tmp_path / "out", max_epochs=1, **options)
     examples = workflow.parser.get_parsed_content("train#trainer").state.examples
     assert not examples.are_pairs
     slices = workflow.parser.get_parsed_content("train#dataset").data

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from torch import nn
 
 from scripts.checkpoints import DAMAGED, save_whole
@@ -18,6 +18,7 @@ from scripts.ema import MovingAverage
 from scripts.errors import describe_mismatch
 from scripts.evaluation.evaluator import CycleGanEvaluator
 from scripts.finite_weights import check_weights
+from scripts.handlers import when_validated
 from scripts.whole_files import write_text
 
 DISCRIMINATOR_FILES = {"t1w": "discriminator_t1w.pt", "t2w": "discriminator_t2w.pt"}
@@ -62,7 +63,7 @@ class ModelSaver:
 
     def attach(self, engine: Engine) -> None:
         """Act after validations; attach it behind the ValidationHandler."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
+        engine.add_event_handler(when_validated(self.interval), self)
 
     def __call__(self, engine: Engine) -> None:
         """Save if this epoch is the best."""

@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from scripts.cyclegan import Images
 from scripts.evaluation.evaluator import VALIDATION_FIGURE_NAMES, CycleGanEvaluator
-from scripts.handlers import when_due
+from scripts.handlers import when_due, when_validated
 from scripts.image_panels import make_panel
 
 
@@ -51,7 +51,7 @@ class TensorBoardLog:
         """Act from the start to the end; attach it behind LossAverages and ExampleSlices."""
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(when_due(self.interval), self.write_losses)
-        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.val_interval), self)
+        engine.add_event_handler(when_validated(self.val_interval), self)
 
     def start(self, engine: Any) -> None:
         """Open the event file, which the engine closes at the end."""

@@ -250,7 +250,10 @@ def test_the_cause_of_an_error_is_found_behind_monais_words() -> None:
     ("options", "words"),
     [
         ({"max_epochs": -3}, "max_epochs is -3"),
-        ({"val_interval": 0}, "val_interval is 0; expected 1 or more"),
+        *(
+            ({f"{name}_interval": 0}, f"{name}_interval is 0; expected 1 or more")
+            for name in ("val", "checkpoint", "log")
+        ),
         ({"evaluated_split": "tset"}, "expected one of train, validation"),
     ],
 )

@@ -76,20 +76,15 @@ def check_path(name: str, value: Any) -> None:
             )
 
 
-def check_epochs(*, max_epochs: int, val_interval: int) -> None:
-    """Fail when a training would do nothing, or would not know when to validate.
+def check_intervals(**counts: int) -> None:
+    """Fail when a training would do nothing, or does not know when to validate, save or log.
 
     Args:
-        max_epochs: last epoch.
-        val_interval: epochs between two validations.
+        counts: by option, of epochs or steps, all of which must be 1 or more.
     """
-    if max_epochs < 1:
-        raise ValueError(f"max_epochs is {max_epochs}; expected 1 or more.")
-    if val_interval < 1:
-        raise ValueError(
-            f"val_interval is {val_interval}; expected 1 or more. The last epoch is validated "
-            "whatever it is."
-        )
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} is {count}; expected 1 or more: --{name} 1.")
 
 
 def check_device(device: torch.device | str) -> None:

@@ -42,7 +42,7 @@ class ExampleSlices:
     Args:
         evaluator: translates, and holds the pairs.
         training: slices that take the place of pairs.
-        count: images of each contrast; fewer where there are fewer subjects.
+        count: images of each contrast; fewer where there are fewer subjects. 0 stores nothing.
         val_interval: epochs between two validations.
     """
 
@@ -61,7 +61,8 @@ class ExampleSlices:
 
     def attach(self, engine: Engine) -> None:
         """Act after validations; attach it before those who read `engine.state.examples`."""
-        engine.add_event_handler(when_validated(self.val_interval), self)
+        if self.count > 0:
+            engine.add_event_handler(when_validated(self.val_interval), self)
 
     def __call__(self, engine: Engine) -> None:
         """Translate the examples anew."""

@@ -20,6 +20,7 @@ MONAI_IDS = frozenset(  # what MONAI adds: metadata, and the ids of --tracking m
 PATHS = frozenset(["input", "checkpoint", "reference", "candidates"])  # and what ends as follows
 PATH_ENDINGS = ("_dir", "_dirs")
 PATH_LISTS = frozenset(["candidates", "ensemble_dirs"])
+PRETRAINED_DIRS = ("pretrained_dir", "pretrained_discriminators_dir")
 EXPRESSIONS = ("$", "@", "%")  # how values begin that MONAI evaluates
 NO_CONFIGS = ("tuning", "ablation")  # folders of JSON files of other kinds
 
@@ -85,6 +86,23 @@ def check_intervals(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} is {count}; expected 1 or more: --{name} 1.")
+
+
+def check_pretrained(*, pretrained: bool | str) -> None:
+    """Fail when a folder of trained networks is named, but the training would begin without them.
+
+    Args:
+        pretrained: whether it begins with them.
+    """
+    resolver = _find_resolver()
+    for name in PRETRAINED_DIRS:
+        folder = resolver.items[name].get_config()
+        is_default = isinstance(folder, dict) or str(folder).startswith(EXPRESSIONS)
+        if not is_default and not is_on(pretrained):
+            raise ValueError(
+                f"{name} is {str(folder)!r}, but pretrained is false: the networks would begin "
+                f"with random weights. Pass --pretrained true, or leave out --{name}."
+            )
 
 
 def check_device(device: torch.device | str) -> None:

@@ -77,7 +77,7 @@ def start_training(
         _check_unused(output_dir, models_dir)
     trainer.state.pretrained = pretrained
     if pretrained:
-        load_models(models_dir=pretrained_dir, averages=averages)
+        load_models(models_dir=pretrained_dir, averages=averages, option="pretrained_dir")
         _load_discriminators(trainer, pretrained_discriminators_dir)
 
 

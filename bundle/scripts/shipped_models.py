@@ -81,14 +81,20 @@ class ModelSaver:
             write_text(self.discriminators_dir / UNSEEN_SIZES, sizes)
 
 
-def load_models(*, models_dir: str, averages: Mapping[str, MovingAverage]) -> None:
-    """Load shipped generators into networks and averages, to fine-tune or to evaluate them."""
+def load_models(*, models_dir: str, averages: Mapping[str, MovingAverage], option: str) -> None:
+    """Load shipped generators into networks and averages, to fine-tune or to evaluate them.
+
+    Args:
+        models_dir: folder of both.
+        averages: of the generators, by direction.
+        option: by which another folder can be named.
+    """
     for direction, average in averages.items():
         path = Path(models_dir) / MODEL_FILES[direction]
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path}: there is no such model. Train one, or name the folder that holds "
-                f"{' and '.join(MODEL_FILES.values())} with --models_dir."
+                f"{' and '.join(MODEL_FILES.values())} with --{option}."
             )
         load_weights(average.source, path)
         average.restart()

@@ -133,11 +133,15 @@ class CycleGanTrainer(Trainer):
                 f"lambda_{used[0]} is above 0, but no registered pairs are drawn. Expected "
                 "--sampling paired, or the pairs of some subjects: --pair_subjects 3."
             )
-        if self.prepare_batch.pairs and not used:
+        if self.prepare_batch.has_pairs and not used:
+            drawn, instead = (
+                ("pair_subjects is above 0", "--pair_subjects 0")
+                if self.prepare_batch.pairs
+                else ("sampling is 'paired'", "--sampling shuffled")
+            )
             raise ValueError(
-                "pair_subjects is above 0, but lambda_paired and lambda_paired_ssim are 0, so that "
-                "these pairs would be drawn for nothing. Expected --lambda_paired 10, or "
-                "--pair_subjects 0."
+                f"{drawn}, but lambda_paired and lambda_paired_ssim are 0, so that these pairs "
+                f"would be drawn for nothing. Expected --lambda_paired 10, or {instead}."
             )
         for epoch in range(self.state.epoch + 1, self.state.max_epochs + 1):
             if not any(vars(self.weights.at(epoch)).values()):

@@ -13,10 +13,20 @@ from scripts.augmentation import SliceAugmentation
 from torch import Tensor
 
 NOTHING = SliceAugmentation(
-    rotation_degrees=0.0, scale=0.0, flip_probability=0.0, intensity=0.0, noise_sigma=0.0
+    rotation_degrees=0.0,
+    scale=0.0,
+    flip_probability=0.0,
+    plane="axial",
+    intensity=0.0,
+    noise_sigma=0.0,
 )
-ALL = SliceAugmentation(
-    rotation_degrees=15.0, scale=0.1, flip_probability=0.5, intensity=0.2, noise_sigma=0.09
+ALL = replace(
+    NOTHING,
+    rotation_degrees=15.0,
+    scale=0.1,
+    flip_probability=0.5,
+    intensity=0.2,
+    noise_sigma=0.09,
 )
 
 
@@ -89,6 +99,15 @@ def test_a_flip_mirrors_left_and_right_the_first_image_axis() -> None:
     flipped, flipped_masks = replace(NOTHING, flip_probability=1.0)(images, masks, seeds=[1, 2])
     assert torch.equal(flipped_masks, masks.flip(2))
     torch.testing.assert_close(flipped, images.flip(2), atol=1e-5, rtol=0)
+
+
+def test_sagittal_slices_are_not_flipped_which_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """Their first axis runs from back to front; inference does not mirror them either."""
+    caplog.set_level("INFO")
+    images, masks = make_batch(2)
+    sagittal = replace(NOTHING, flip_probability=1.0, plane="sagittal")
+    assert torch.equal(sagittal(images, masks, seeds=[1, 2])[1], masks)
+    assert "Sagittal slices are not flipped" in caplog.text
 
 
 def test_half_of_the_samples_are_flipped() -> None:

@@ -27,9 +27,9 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, dataset_dir: Path) -> Path:
-    """One epoch of three steps."""
+    """One epoch of three steps, validated since it is the last."""
     output_dir = tmp_path_factory.mktemp("finished")
-    train(dataset_dir, output_dir, max_epochs=1)
+    train(dataset_dir, output_dir, max_epochs=1, val_interval=5)
     return output_dir
 
 

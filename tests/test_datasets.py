@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scripts.config_references import resolve_references
+from scripts.config_references import load_config, resolve_references
 from scripts.datasets import EvaluationSlices, UnpairedSlices, read_image
-from scripts.slice_tables import check_preprocessing, list_images, load_pairs
+from scripts.slice_tables import check_preprocessing, list_images, load_pairs, read_plane
 from scripts.training_slices import TrainingSlices, load_training_slices
 
 from tests.slice_dataset_fixture import BUNDLE, write_description, write_slice_dataset
@@ -174,6 +174,17 @@ def test_a_dataset_travels_to_a_worker_without_its_pixels(dataset_dir: str) -> N
 
 def test_the_same_preprocessing_passes(dataset_dir: str) -> None:
     check_preprocessing(dataset_dir, INFERENCE)
+
+
+def test_the_plane_is_that_of_the_preprocessing(tmp_path: Path) -> None:
+    config = load_config(INFERENCE) | {"plane": "sagittal"}
+    preprocessing = resolve_references(config, "preprocessing")
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"format_version": 1, "preprocessing": preprocessing}))
+    assert read_plane(str(tmp_path)) == "sagittal"
+    path.write_text(json.dumps({"format_version": 1, "preprocessing": {"_target_": "Compose"}}))
+    with pytest.raises(ValueError, match="found 0 planes .* say it: --augmentation#plane axial"):
+        read_plane(str(tmp_path))
 
 
 def test_another_preprocessing_is_an_error_that_shows_the_difference(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from ignite.engine import Engine, Events
 from PIL import Image
 from scripts.checkpoints import list_checkpoints
-from scripts.handlers import LossAverages, when_due
+from scripts.handlers import LastValidation, LossAverages, when_due, when_validated
 from scripts.image_panels import choose_fullest_slices, make_panel, turn_upright
 from scripts.slice_tables import SliceImage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -31,10 +32,10 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def events(tmp_path_factory: pytest.TempPathFactory, dataset_dir: Path) -> EventAccumulator:
-    """Two epochs of three steps, then a third after a resume."""
+    """Two epochs of three steps, then a third after a resume, which is validated as the last."""
     output_dir = tmp_path_factory.mktemp("out")
-    train(dataset_dir, output_dir, max_epochs=2)
-    train(dataset_dir, output_dir, max_epochs=3, resume=True)
+    train(dataset_dir, output_dir, max_epochs=2, val_interval=2)
+    train(dataset_dir, output_dir, max_epochs=3, val_interval=2, resume=True)
     accumulator = EventAccumulator(str(output_dir / "tensorboard"), size_guidance={"images": 0})
     accumulator.Reload()
     return accumulator
@@ -62,7 +63,33 @@ def test_every_scalar_of_the_earlier_system_is_there(events: EventAccumulator) -
 def test_scalars_stand_at_their_iteration_also_after_a_resume(events: EventAccumulator) -> None:
     steps = [point.step for point in events.Scalars("training/generator_loss")]
     assert steps == [2, 3, 4, 6, 8, 9]  # every second, and each epoch's last
-    assert [point.step for point in events.Scalars("validation/t2w_ssim")] == [3, 6, 9]
+    for name in ("training", "validation"):
+        assert [point.step for point in events.Scalars(f"{name}/t2w_ssim")] == [6, 9]
+
+
+def test_the_last_epoch_is_kept_too_where_no_interval_ends_with_it(
+    events: EventAccumulator,
+) -> None:
+    kept = (Path(events.path).parent / "best").glob("epoch_*")
+    assert sorted(path.name for path in kept) == ["epoch_0002", "epoch_0003"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "validated"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (5, [5]), (9, [5])]
+)
+def test_each_validation_comes_once_and_the_last_epoch_has_one(
+    interval: int, validated: list[int]
+) -> None:
+    """As every handler sees it, and as MONAI's handler and the one beside it do together."""
+    engine, seen, run = Engine(lambda *_: None), [], []
+    evaluator: Any = SimpleNamespace(run=run.append)
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED(every=interval), lambda engine: run.append(engine.state.epoch)
+    )
+    LastValidation(evaluators=[evaluator], interval=interval).attach(engine)
+    engine.add_event_handler(when_validated(interval), lambda: seen.append(engine.state.epoch))
+    engine.run(range(2), max_epochs=5)
+    assert seen == run == validated
 
 
 def test_panels_show_both_cycles_in_training_and_validation(events: EventAccumulator) -> None:

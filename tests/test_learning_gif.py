@@ -24,6 +24,7 @@ from scripts.learning_frame import (
     draw_frame,
 )
 from scripts.learning_gif import LearningGif, describe_moment, read_frames, thin_out
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.slice_dataset_fixture import write_slice_dataset
 from tests.training_runs import train
@@ -190,7 +191,8 @@ def test_frames_that_are_damaged_or_of_another_size_are_left_out_and_named(
 
 def test_without_pairs_training_slices_are_shown_each_with_its_own_mask(tmp_path: Path) -> None:
     folder = write_slice_dataset(tmp_path / "data", registered=False)
-    workflow = train(folder, tmp_path / "out", max_epochs=1, learning_gif_subjects=1)
+    options = {"val_interval": 5, "learning_gif_subjects": 1}
+    workflow = train(folder, tmp_path / "out", max_epochs=1, **options)
     examples = workflow.parser.get_parsed_content("train#trainer").state.examples
     assert not examples.are_pairs
     slices = workflow.parser.get_parsed_content("train#dataset").data
@@ -221,9 +223,15 @@ def test_only_the_first_process_writes(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_subjects_draw_no_pictures(tmp_path: Path, dataset_dir: Path) -> None:
-    train(dataset_dir, tmp_path, max_epochs=1, epoch_length=1, learning_gif_subjects=0)
+def test_no_subjects_draw_no_pictures_and_no_images_no_panels(
+    tmp_path: Path, dataset_dir: Path
+) -> None:
+    options = {"learning_gif_subjects": 0, "panel_images": 0}
+    train(dataset_dir, tmp_path, max_epochs=1, epoch_length=1, **options)
     assert not list(tmp_path.glob("learning*"))
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert "validation/t2w_ssim" in events.Tags()["scalars"]
+    assert events.Tags()["images"] == []
 
 
 def test_a_frame_says_when_it_was_drawn_and_what_was_measured() -> None:

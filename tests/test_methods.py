@@ -137,7 +137,11 @@ def test_a_few_pairs_are_one_slice_with_one_geometry(dataset_dir: Path, place: s
         ({"lambda_paired": 1.0}, "lambda_paired is above 0, but no registered pairs are drawn"),
         ({"lambda_paired_ssim": 1.0}, "lambda_paired_ssim is above 0, but no registered pairs"),
         ({"pair_subjects": 99}, "pair_subjects is 99, but [0-9]+ subjects"),
-        ({"pair_subjects": 1, "pair_datasets": "other"}, r"pair_datasets is \['other'\]"),
+        (
+            {"pair_subjects": 1, "pair_datasets": ["blobs", "other"]},
+            r"of which \['other'\] have no registered pairs .* Expected names among \['blobs'\]",
+        ),
+        ({"pair_datasets": "blobs"}, r"pair_datasets is \['blobs'\], but no pairs are drawn"),
     ],
 )
 def test_pairs_that_are_not_there_are_an_error(
@@ -151,15 +155,19 @@ def test_pairs_that_are_not_there_are_an_error(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "pair_subjects is above 0, but lambda_paired and lambda_paired_ssim are 0"),
-        ({"sampling": "paired", "lambda_paired": 1.0}, "sampling is 'paired', .*pair_subjects 0"),
+        ({"pair_subjects": 1}, "pair_subjects is above 0, but lambda_paired and lambda_paired_"),
+        ({"sampling": "paired"}, "sampling is 'paired', but lambda_paired .* --sampling shuffled"),
+        (
+            {"pair_subjects": 1, "sampling": "paired", "lambda_paired": 1.0},
+            "sampling is 'paired', .*pair_subjects 0",
+        ),
     ],
 )
-def test_pairs_of_some_subjects_that_would_not_be_used_are_an_error(
+def test_pairs_that_would_not_be_compared_are_an_error(
     dataset_dir: Path, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises((RuntimeError, ValueError)) as error:
-        train(dataset_dir, tmp_path, pair_subjects=1, **options)
+        train(dataset_dir, tmp_path, **options)
     assert re.search(message, find_error(error))
     assert list(tmp_path.rglob("*.pt")) == []
 

@@ -48,6 +48,7 @@ def test_a_training_can_start_from_shipped_models(
         pretrained=True,
         pretrained_dir=str(finished),
         pretrained_discriminators_dir=parsed("pretrained_discriminators_dir"),
+        sampled_by={"pair_datasets": None},
     )
     assert parsed("train#trainer").state_dict()["pretrained"] is True
     model = load_checkpoint(finished / "model.pt")
@@ -109,3 +110,18 @@ def test_missing_shipped_models_are_named(tmp_path: Path, dataset_dir: Path) -> 
     with pytest.raises(RuntimeError) as error:
         train(dataset_dir, tmp_path, pretrained=True, pretrained_dir=str(tmp_path / "absent"))
     assert "model.pt: there is no such model" in find_error(error)
+    assert "model_t2w_to_t1w.pt with --pretrained_dir." in find_error(error)
+
+
+@pytest.mark.parametrize("option", ["pretrained_dir", "pretrained_discriminators_dir"])
+@pytest.mark.parametrize("pretrained", [False, "false"])
+def test_models_to_start_from_that_would_not_be_taken_are_an_error(
+    tmp_path: Path, option: str, pretrained: bool | str
+) -> None:
+    """Named they are wanted, also where the folder is the default one."""
+    options = {"pretrained": pretrained, option: "models"}
+    workflow = make_workflow(dataset_dir=str(tmp_path), output_dir=str(tmp_path), **options)
+    with pytest.raises(RuntimeError) as error:
+        workflow.run()
+    assert f"{option} is 'models', but pretrained is false" in find_error(error)
+    assert "Pass --pretrained true, or leave out" in find_error(error)

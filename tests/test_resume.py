@@ -153,7 +153,7 @@ def test_other_networks_than_the_checkpoints_are_an_error(
     dataset_dir: Path, finished: Path
 ) -> None:
     with pytest.raises(RuntimeError) as error:
-        train(dataset_dir, finished, max_epochs=6, resume=True, features=6)
+        train(dataset_dir, finished, max_epochs=6, resume=True, features=6, sampling="shuffled")
     assert "this is of other networks" in find_error(error)
     assert "Pass the --features" in find_error(error)
 
@@ -162,8 +162,17 @@ def test_another_epoch_length_than_the_checkpoints_is_an_error(
     dataset_dir: Path, finished: Path
 ) -> None:
     with pytest.raises(RuntimeError) as error:
-        train(dataset_dir, finished, max_epochs=6, resume=True, epoch_length=7)
+        train(dataset_dir, finished, max_epochs=6, resume=True, epoch_length=7, sampling="shuffled")
     assert "was trained with --epoch_length 3, found 7" in find_error(error)
+
+
+def test_another_sampling_than_the_checkpoints_is_an_error(
+    dataset_dir: Path, finished: Path
+) -> None:
+    """Halves that are dealt anew would show networks both contrasts of one head."""
+    with pytest.raises(RuntimeError) as error:
+        train(dataset_dir, finished, max_epochs=6, resume=True, sampling="disjoint")
+    assert "was trained with --sampling shuffled, found disjoint" in find_error(error)
 
 
 @pytest.mark.parametrize(("began", "now"), [("true", "false"), ("false", "true")])
@@ -186,7 +195,8 @@ def test_a_checkpoint_that_does_not_say_how_it_began_goes_on(
     content = load_checkpoint(finished / "checkpoint_00000012.pt")
     assert content["trainer"].pop("pretrained") is False
     save_whole(content, tmp_path / "checkpoint_00000012.pt")
-    workflow = train(dataset_dir, tmp_path, max_epochs=4, resume=True, pretrained=True)
+    options = {"resume": True, "pretrained": True, "sampling": "shuffled"}
+    workflow = train(dataset_dir, tmp_path, max_epochs=4, **options)
     trainer = workflow.parser.get_parsed_content("train#trainer")
     assert (trainer.state.iteration, trainer.state.pretrained) == (12, None)
 
@@ -203,8 +213,9 @@ def test_a_contrastive_loss_that_only_one_of_both_has_is_an_error(
 ) -> None:
     content = load_checkpoint(finished / "checkpoint_00000012.pt")
     save_whole(content | {part: {}}, tmp_path / "checkpoint_00000012.pt")
+    options = {"lambda_contrast": weight, "sampling": "shuffled"}
     with pytest.raises(RuntimeError) as error:
-        train(dataset_dir, tmp_path, max_epochs=6, resume=True, lambda_contrast=weight)
+        train(dataset_dir, tmp_path, max_epochs=6, resume=True, **options)
     assert f"checkpoint_00000012.pt: was trained {message}" in find_error(error)
 
 
@@ -215,7 +226,7 @@ def test_a_checkpoint_that_lacks_a_part_is_named(
     del content["pool_t2w"]
     save_whole(content, tmp_path / "checkpoint_00000012.pt")
     with pytest.raises(RuntimeError) as error:
-        train(dataset_dir, tmp_path, max_epochs=6, resume=True)
+        train(dataset_dir, tmp_path, max_epochs=6, resume=True, sampling="shuffled")
     assert "checkpoint_00000012.pt: is of a training with other parts" in find_error(error)
     assert "pool_t2w" in find_error(error)
 

@@ -164,6 +164,7 @@ def test_words_of_a_search_space_are_no_options_of_a_training():
     check = {
         "_target_": "scripts.config_options.check_option_names",
         "configs_dir": str(CONFIGS),
+        "configs": ["train.json"],
     }
     with pytest.raises(RuntimeError) as raised:
         ConfigParser({"sampler": 1, "check": check}).get_parsed_content("check")

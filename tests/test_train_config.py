@@ -124,6 +124,38 @@ def test_a_misspelt_option_is_an_error_with_the_right_name(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("plane", "inference.json"),
+        ("spacing_mm", "inference.json"),
+        ("bias_correction", "inference.json"),
+        ("deploy_inferer", "deploy.json"),
+    ],
+)
+def test_an_option_of_another_config_is_an_error_that_names_it(
+    name: str, files: str, tmp_path: Path, dataset_dir: Path
+) -> None:
+    """A dataset has its preprocessing already: in a training these options would do nothing."""
+    with pytest.raises(RuntimeError) as error:
+        train(dataset_dir, tmp_path, **{name: "sagittal"})
+    assert f"Unknown option --{name}" in find_error(error)
+    assert f"{name} belongs to {files}; leave it out here" in find_error(error)
+
+
+def test_training_and_evaluation_share_their_command_lines(tmp_path: Path) -> None:
+    """As `make weights TRAINING_OPTIONS=...` gives them; so the next error is of another kind."""
+    for overlays, options in (
+        ((), {"segmenter_steps": 2, "unpaired_slices": 0}),
+        (("evaluate.json",), {"lambda_identity": 0.0, "max_epochs": 9}),
+        ((), {"finalize": []}),
+    ):
+        with pytest.raises(RuntimeError) as error:
+            workflow = make_workflow(*overlays, dataset_dir=str(tmp_path), **options)
+            workflow.run()
+        assert "no finished slice dataset" in find_error(error)
+
+
 def test_an_overlay_may_bring_a_component_that_is_used(tmp_path: Path, dataset_dir: Path) -> None:
     options = {"my_noise": 0.03, "structure_loss#noise": "@my_noise"}
     train(dataset_dir, tmp_path, max_epochs=1, epoch_length=1, **options)
@@ -250,7 +282,10 @@ def test_the_cause_of_an_error_is_found_behind_monais_words() -> None:
     ("options", "words"),
     [
         ({"max_epochs": -3}, "max_epochs is -3"),
-        ({"max_epochs": 2, "val_interval": 5}, "no model.pt written"),
+        *(
+            ({f"{name}_interval": 0}, f"{name}_interval is 0; expected 1 or more")
+            for name in ("val", "checkpoint", "log")
+        ),
         ({"evaluated_split": "tset"}, "expected one of train, validation"),
     ],
 )

@@ -42,6 +42,7 @@ AUGMENTATION = {
     "rotation_degrees": 15.0,
     "scale": 0.1,
     "flip_probability": 0.5,
+    "plane": "axial",
     "intensity": 0.1,
     "noise_sigma": 0.02,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import zlib
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from torch.nn import functional
 
 from scripts.intensity import BACKGROUND
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SliceAugmentation:
@@ -23,6 +26,8 @@ class SliceAugmentation:
         rotation_degrees: rotation is uniform within plus and minus this.
         scale: magnification is uniform within 1 plus and minus this.
         flip_probability: of a left-right flip, along height (the first image axis, to the right).
+        plane: of the slices. Sagittal ones are never flipped: their first axis runs from the back
+            to the front of the head, and no patient is the other way round.
         intensity: gain and gamma, applied on [0, 1], are each uniform within 1 plus and minus this.
         noise_sigma: standard deviation on [-1, 1] of Gaussian noise inside the brain.
     """
@@ -30,6 +35,7 @@ class SliceAugmentation:
     rotation_degrees: float
     scale: float
     flip_probability: float
+    plane: str
     intensity: float
     noise_sigma: float
 
@@ -39,6 +45,8 @@ class SliceAugmentation:
                 raise ValueError(f"{name} is {value}; expected at least 0 and less than 1.")
         if not 0 <= self.flip_probability <= 1:
             raise ValueError(f"flip_probability is {self.flip_probability}; expected 0 to 1.")
+        if self.plane == "sagittal" and self.flip_probability > 0:
+            logger.info("Sagittal slices are not flipped: front is not back.")
 
     @torch.no_grad()
     def __call__(
@@ -100,7 +108,8 @@ class SliceAugmentation:
         """Cosine and sine of the rotation, both over the magnification, and the sign of a flip."""
         angle = math.radians(self.rotation_degrees) * rng.uniform(-1, 1)
         magnification = 1 + self.scale * rng.uniform(-1, 1)
-        flip = -1.0 if rng.random() < self.flip_probability else 1.0
+        is_flipped = rng.random() < self.flip_probability and self.plane != "sagittal"
+        flip = -1.0 if is_flipped else 1.0
         return np.array([math.cos(angle) / magnification, math.sin(angle) / magnification, flip])
 
     def _change_intensity(self, images: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:

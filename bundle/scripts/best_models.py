@@ -14,6 +14,7 @@ from scripts.config_options import is_on
 from scripts.ema import MovingAverage
 from scripts.evaluation.evaluator import CycleGanEvaluator
 from scripts.evaluation.key_metric import rank_value
+from scripts.handlers import when_validated
 from scripts.kept_models import (
     KeptModel,
     forget_replaced,
@@ -76,7 +77,7 @@ class BestModels:
         """Act after validations; attach it behind the ValidationHandler."""
         if self.count > 1:
             engine.add_event_handler(Events.STARTED, self.start)
-            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
+            engine.add_event_handler(when_validated(self.interval), self)
 
     def start(self, engine: Engine) -> None:
         """Bring the folder to where the training begins.

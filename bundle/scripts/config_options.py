@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,22 @@ MONAI_IDS = frozenset(  # what MONAI adds: metadata, and the ids of --tracking m
 PATHS = frozenset(["input", "checkpoint", "reference", "candidates"])  # and what ends as follows
 PATH_ENDINGS = ("_dir", "_dirs")
 PATH_LISTS = frozenset(["candidates", "ensemble_dirs"])
+PRETRAINED_DIRS = ("pretrained_dir", "pretrained_discriminators_dir")
 EXPRESSIONS = ("$", "@", "%")  # how values begin that MONAI evaluates
-NO_CONFIGS = ("tuning", "ablation")  # folders of JSON files of other kinds
 
 
-def check_option_names(*, configs_dir: str) -> None:
+def check_option_names(*, configs_dir: str, configs: Sequence[str]) -> None:
     """Fail when the config that calls this holds a top-level id that nothing knows or reads.
 
     Or a path that is not the one that was typed, see `check_path`.
-    Known is what a config of the bundle defines, read is what another entry refers to: so a
-    misspelt `--max_epocs 3` is an error, and an overlay may bring components of its own.
+    Known is what some configs define, read is what another entry refers to: so a misspelt
+    `--max_epocs 3` is an error, the `--plane` of another config too, and an overlay may bring
+    components of its own.
 
     Args:
-        configs_dir: folder of the bundle's configs, its sub-folders included.
+        configs_dir: folder of the bundle's configs.
+        configs: names of those whose options may be given: what is run, what may be laid over it,
+            and what shares its command lines.
     """
     folder = Path(configs_dir)
     if not folder.is_dir():
@@ -41,11 +44,11 @@ def check_option_names(*, configs_dir: str) -> None:
         )
     resolver = _find_resolver()
     names = {name.split(ReferenceResolver.sep)[0] for name in resolver.items} - {""}
-    files = [path for path in folder.rglob("*.json") if path.parent.name not in NO_CONFIGS]
-    known = MONAI_IDS.union(*(load_config(path) for path in files))
+    files = [folder / name for name in configs]
+    known = MONAI_IDS.union(*(load_config(path) for path in files if path.is_file()))
     unknown = sorted(names - known - _list_references(resolver))
     if unknown:
-        raise ValueError(_describe(unknown, known))
+        raise ValueError(_describe(unknown, known) + _name_owners(unknown, folder))
     for name in sorted(names):
         if name in PATHS or name.endswith(PATH_ENDINGS):
             check_path(name, resolver.items[name].get_config())
@@ -76,20 +79,32 @@ def check_path(name: str, value: Any) -> None:
             )
 
 
-def check_epochs(*, max_epochs: int, val_interval: int) -> None:
-    """Fail when a training would do nothing, or would end before anything is validated or shipped.
+def check_intervals(**counts: int) -> None:
+    """Fail when a training would do nothing, or does not know when to validate, save or log.
 
     Args:
-        max_epochs: last epoch.
-        val_interval: epochs between two validations.
+        counts: by option, of epochs or steps, all of which must be 1 or more.
     """
-    if max_epochs < 1:
-        raise ValueError(f"max_epochs is {max_epochs}; expected 1 or more.")
-    if not 1 <= val_interval <= max_epochs:
-        raise ValueError(
-            f"val_interval is {val_interval} and max_epochs {max_epochs}: no epoch would be "
-            "validated, and no model.pt written. Expected a --val_interval of 1 to --max_epochs."
-        )
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} is {count}; expected 1 or more: --{name} 1.")
+
+
+def check_pretrained(*, pretrained: bool | str) -> None:
+    """Fail when a folder of trained networks is named, but the training would begin without them.
+
+    Args:
+        pretrained: whether it begins with them.
+    """
+    resolver = _find_resolver()
+    for name in PRETRAINED_DIRS:
+        folder = resolver.items[name].get_config()
+        is_default = isinstance(folder, dict) or str(folder).startswith(EXPRESSIONS)
+        if not is_default and not is_on(pretrained):
+            raise ValueError(
+                f"{name} is {str(folder)!r}, but pretrained is false: the networks would begin "
+                f"with random weights. Pass --pretrained true, or leave out --{name}."
+            )
 
 
 def check_device(device: torch.device | str) -> None:
@@ -136,8 +151,21 @@ def _list_references(resolver: ReferenceResolver) -> set[str]:
 
 def _describe(unknown: Iterable[str], known: Iterable[str]) -> str:
     return (
-        f"Unknown option {format_names(unknown, known)}: no config defines it and none of its "
-        "entries reads it."
+        f"Unknown option {format_names(unknown, known)}: the config does not define it, and none "
+        "of its entries reads it."
+    )
+
+
+def _name_owners(unknown: Iterable[str], folder: Path) -> str:
+    """Say of which other configs some options are."""
+    configs = {path.name: load_config(path) for path in sorted(folder.glob("*.json"))}
+    owners = {
+        name: [file for file, content in configs.items() if name in content] for name in unknown
+    }
+    return "".join(
+        f" {name} belongs to {' and '.join(files)}; leave it out here."
+        for name, files in owners.items()
+        if files
     )
 
 

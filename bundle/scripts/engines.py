@@ -40,7 +40,7 @@ class CycleGanTrainer(Trainer):
     the device; a handler that reads a number does. (MONAI's `decollate` would read all of them.)
 
     `state.pretrained` says in checkpoints whether the networks began as shipped ones; None where
-    that is not known.
+    that is not known. `state.fixed` says what else a training keeps, see `fixed_options`.
 
     Args:
         device: where the networks are.
@@ -96,8 +96,8 @@ class CycleGanTrainer(Trainer):
             decollate=False,
             handlers=[handler for handler in train_handlers if handler is not None],
         )
-        self.state.pretrained = None
-        self.state_dict_user_keys.append("pretrained")
+        self.state.pretrained = self.state.fixed = None
+        self.state_dict_user_keys.extend(["pretrained", "fixed"])
         self.generators = generators
         self.discriminators = discriminators
         self.generator_optimizer = generator_optimizer
@@ -133,11 +133,15 @@ class CycleGanTrainer(Trainer):
                 f"lambda_{used[0]} is above 0, but no registered pairs are drawn. Expected "
                 "--sampling paired, or the pairs of some subjects: --pair_subjects 3."
             )
-        if self.prepare_batch.pairs and not used:
+        if self.prepare_batch.has_pairs and not used:
+            drawn, instead = (
+                ("pair_subjects is above 0", "--pair_subjects 0")
+                if self.prepare_batch.pairs
+                else ("sampling is 'paired'", "--sampling shuffled")
+            )
             raise ValueError(
-                "pair_subjects is above 0, but lambda_paired and lambda_paired_ssim are 0, so that "
-                "these pairs would be drawn for nothing. Expected --lambda_paired 10, or "
-                "--pair_subjects 0."
+                f"{drawn}, but lambda_paired and lambda_paired_ssim are 0, so that these pairs "
+                f"would be drawn for nothing. Expected --lambda_paired 10, or {instead}."
             )
         for epoch in range(self.state.epoch + 1, self.state.max_epochs + 1):
             if not any(vars(self.weights.at(epoch)).values()):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from scripts.cyclegan import Images
 from scripts.datasets import read_image
 from scripts.evaluation.evaluator import CycleGanEvaluator
+from scripts.handlers import when_validated
 from scripts.image_panels import choose_fullest_slices
 from scripts.slice_tables import SliceImage
 from scripts.training_slices import TrainingSlices
@@ -41,7 +42,7 @@ class ExampleSlices:
     Args:
         evaluator: translates, and holds the pairs.
         training: slices that take the place of pairs.
-        count: images of each contrast; fewer where there are fewer subjects.
+        count: images of each contrast; fewer where there are fewer subjects. 0 stores nothing.
         val_interval: epochs between two validations.
     """
 
@@ -60,7 +61,8 @@ class ExampleSlices:
 
     def attach(self, engine: Engine) -> None:
         """Act after validations; attach it before those who read `engine.state.examples`."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.val_interval), self)
+        if self.count > 0:
+            engine.add_event_handler(when_validated(self.val_interval), self)
 
     def __call__(self, engine: Engine) -> None:
         """Translate the examples anew."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,6 +40,41 @@ def when_due(interval: int) -> CallableEventWithFilter:
         return iteration % interval == 0 or iteration % engine.state.epoch_length == 0
 
     return Events.ITERATION_COMPLETED(event_filter=is_due)
+
+
+def when_validated(interval: int) -> CallableEventWithFilter:
+    """Return the event of every `interval` epochs and of the last, after which is validated.
+
+    A training that is asked to go on beyond its last epoch has one validation more.
+    """
+
+    def is_due(engine: Engine, epoch: int) -> bool:
+        return epoch % interval == 0 or epoch == engine.state.max_epochs
+
+    return Events.EPOCH_COMPLETED(event_filter=is_due)
+
+
+class LastValidation:
+    """Validates after the last epoch if MONAI's handler, which knows an interval alone, does not.
+
+    Args:
+        evaluators: those of the ValidationHandlers, behind which it is attached.
+        interval: theirs, in epochs.
+    """
+
+    def __init__(self, *, evaluators: Sequence[CycleGanEvaluator], interval: int) -> None:
+        self.evaluators = evaluators
+        self.interval = interval
+
+    def attach(self, engine: Engine) -> None:
+        """Act after epochs; attach it before those who read what a validation found."""
+        engine.add_event_handler(when_validated(self.interval), self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Validate, unless that has been done."""
+        if engine.state.epoch % self.interval:
+            for evaluator in self.evaluators:
+                evaluator.run(engine.state.epoch)
 
 
 class LossAverages:
@@ -134,7 +169,7 @@ class ProgressBar:
         """Act from the start to the end; attach it behind LossAverages and validation."""
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(when_due(self.interval), self)
-        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.val_interval), self.report)
+        engine.add_event_handler(when_validated(self.val_interval), self.report)
 
     def start(self, engine: Any) -> None:
         """Show the bar, which the engine closes at the end."""

@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 from PIL import Image
 
 from scripts.evaluation.evaluator import CycleGanEvaluator
+from scripts.handlers import when_validated
 from scripts.learning_frame import NAMES, draw_frame
 from scripts.report.numbers import format_number
 from scripts.whole_files import open_whole
@@ -67,7 +68,7 @@ class LearningGif:
         """Act at the start and after validations; attach it behind ExampleSlices."""
         if self.subjects > 0:
             engine.add_event_handler(Events.STARTED, self.remove_later_frames)
-            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.val_interval), self)
+            engine.add_event_handler(when_validated(self.val_interval), self)
 
     def remove_later_frames(self, engine: Engine) -> None:
         """Remove what an interrupted training drew beyond the checkpoint that it goes on from."""

@@ -20,6 +20,7 @@ from scripts.directions import MODEL_FILES
 from scripts.ema import MovingAverage
 from scripts.engines import CycleGanTrainer
 from scripts.errors import describe_mismatch
+from scripts.fixed_options import check_fixed, describe_fixed
 from scripts.learning_gif import FRAMES_FOLDER
 from scripts.processes import gather_objects, get_rank
 from scripts.shipped_models import load_discriminators, load_models
@@ -39,6 +40,7 @@ def start_training(
     pretrained: bool | str,
     pretrained_dir: str,
     pretrained_discriminators_dir: str,
+    sampled_by: Mapping[str, Any],
 ) -> None:
     """Make a training ready to run.
 
@@ -53,6 +55,7 @@ def start_training(
             as it did where it goes on.
         pretrained_dir: folder of the shipped models.
         pretrained_discriminators_dir: folder of the discriminators that they were trained with.
+        sampled_by: the options that decide which slices are drawn, as a checkpoint had them.
     """
     resume, pretrained = is_on(resume), is_on(pretrained)
     loaded = load_newest_checkpoint(output_dir) if resume else None
@@ -64,15 +67,17 @@ def start_training(
     if resume and get_rank() == 0:
         run = Path(output_dir)
         _remove_unfinished(run, run / FRAMES_FOLDER, run / "best", Path(models_dir))
+    trainer.state.fixed = describe_fixed(trainer, sampled_by)
     if loaded is not None:
         _check_start(*loaded, pretrained=pretrained)
+        check_fixed(*loaded, found=trainer.state.fixed)
         _restore(trainer, list_present(objects), *loaded)
         return
     if not resume:
         _check_unused(output_dir, models_dir)
     trainer.state.pretrained = pretrained
     if pretrained:
-        load_models(models_dir=pretrained_dir, averages=averages)
+        load_models(models_dir=pretrained_dir, averages=averages, option="pretrained_dir")
         _load_discriminators(trainer, pretrained_discriminators_dir)
 
 

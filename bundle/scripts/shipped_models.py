@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from torch import nn
 
 from scripts.checkpoints import DAMAGED, save_whole
@@ -18,6 +18,7 @@ from scripts.ema import MovingAverage
 from scripts.errors import describe_mismatch
 from scripts.evaluation.evaluator import CycleGanEvaluator
 from scripts.finite_weights import check_weights
+from scripts.handlers import when_validated
 from scripts.whole_files import write_text
 
 DISCRIMINATOR_FILES = {"t1w": "discriminator_t1w.pt", "t2w": "discriminator_t2w.pt"}
@@ -62,7 +63,7 @@ class ModelSaver:
 
     def attach(self, engine: Engine) -> None:
         """Act after validations; attach it behind the ValidationHandler."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
+        engine.add_event_handler(when_validated(self.interval), self)
 
     def __call__(self, engine: Engine) -> None:
         """Save if this epoch is the best."""
@@ -76,18 +77,24 @@ class ModelSaver:
     def _save_discriminators(self) -> None:
         for name, judge in self.discriminators.items():
             save_whole(judge.state_dict(), self.discriminators_dir / DISCRIMINATOR_FILES[name])
-            sizes = json.dumps(_list_unseen_sizes(judge), indent=4) + "\n"
+            sizes = json.dumps(list_unseen_sizes(judge), indent=4) + "\n"
             write_text(self.discriminators_dir / UNSEEN_SIZES, sizes)
 
 
-def load_models(*, models_dir: str, averages: Mapping[str, MovingAverage]) -> None:
-    """Load shipped generators into networks and averages, to fine-tune or to evaluate them."""
+def load_models(*, models_dir: str, averages: Mapping[str, MovingAverage], option: str) -> None:
+    """Load shipped generators into networks and averages, to fine-tune or to evaluate them.
+
+    Args:
+        models_dir: folder of both.
+        averages: of the generators, by direction.
+        option: by which another folder can be named.
+    """
     for direction, average in averages.items():
         path = Path(models_dir) / MODEL_FILES[direction]
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path}: there is no such model. Train one, or name the folder that holds "
-                f"{' and '.join(MODEL_FILES.values())} with --models_dir."
+                f"{' and '.join(MODEL_FILES.values())} with --{option}."
             )
         load_weights(average.source, path)
         average.restart()
@@ -119,8 +126,8 @@ def load_discriminators(folder: str, discriminators: Mapping[str, nn.Module]) ->
     logger.info("%s: the discriminators go on from these.", folder)
 
 
-def _list_unseen_sizes(discriminator: Any) -> dict[str, int]:
-    """A stride is no weight: discriminators of both kinds load each other's."""
+def list_unseen_sizes(discriminator: Any) -> dict[str, int]:
+    """Sizes by option: a stride is no weight, so that discriminators of both kinds load others."""
     return {"discriminator_downsamplings": discriminator.downsamplings}
 
 
@@ -129,7 +136,7 @@ def _check_unseen_sizes(discriminator: nn.Module, path: Path) -> None:
     if not path.is_file():
         return
     noted = json.loads(path.read_text(encoding="utf-8"))
-    for name, found in _list_unseen_sizes(discriminator).items():
+    for name, found in list_unseen_sizes(discriminator).items():
         if noted.get(name, found) != found:
             raise ValueError(
                 f"{path}: these discriminators were trained with --{name} {noted[name]}, found "

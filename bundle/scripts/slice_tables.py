@@ -95,6 +95,23 @@ def check_preprocessing(dataset_dir: str, inference_config: str) -> None:
         )
 
 
+def read_plane(dataset_dir: str) -> str:
+    """Read from a dataset's preprocessing in which plane its slices lie."""
+    found = _list_planes(read_description(dataset_dir)["preprocessing"])
+    if len(found) != 1:
+        raise ValueError(
+            f"{dataset_dir}: found {len(found)} planes in the preprocessing that dataset.json "
+            "declares; expected one transform with a plane, as in configs/inference.json. Where "
+            "there is another, say it: --augmentation#plane axial."
+        )
+    return found[0]
+
+
+def _list_planes(transform: dict[str, Any]) -> list[str]:
+    inner = [plane for each in transform.get("transforms", []) for plane in _list_planes(each)]
+    return [*inner, str(transform["plane"])] if "plane" in transform else inner
+
+
 def read_slices(dataset_dir: str | Path, *, split: str) -> pd.DataFrame:
     """Read the rows of `slices.parquet` of one split, or "all", by subject, session and row."""
     if split not in SPLITS:

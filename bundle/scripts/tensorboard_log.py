@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from scripts.cyclegan import Images
 from scripts.evaluation.evaluator import VALIDATION_FIGURE_NAMES, CycleGanEvaluator
-from scripts.handlers import when_due
+from scripts.handlers import when_due, when_validated
 from scripts.image_panels import make_panel
 
 
@@ -26,7 +26,7 @@ class TensorBoardLog:
         val_interval: epochs between two writings of figures and panels.
         evaluators: by the prefix of their tags, "training" or "validation".
         optimizer: whose learning rate is written.
-        panel_images: images (of both contrasts) in a panel.
+        panel_images: images (of both contrasts) in a panel; 0 for no panels.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class TensorBoardLog:
         """Act from the start to the end; attach it behind LossAverages and ExampleSlices."""
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(when_due(self.interval), self.write_losses)
-        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.val_interval), self)
+        engine.add_event_handler(when_validated(self.val_interval), self)
 
     def start(self, engine: Any) -> None:
         """Open the event file, which the engine closes at the end."""
@@ -70,17 +70,19 @@ class TensorBoardLog:
         """Write the figures and panels of the validation that has just been."""
         if self._writer is not None:
             step = engine.state.iteration
-            self._write_panel(self._writer, "training", engine.state.output[0], step)
             for name, evaluator in self.evaluators.items():
                 for figure in VALIDATION_FIGURE_NAMES:
                     if figure in evaluator.state.metrics:
                         value = evaluator.state.metrics[figure]
                         self._writer.add_scalar(f"{name}/{figure}", value, step)
-            if engine.state.examples.are_pairs:
-                images = engine.state.examples.images
-                self._write_panel(self._writer, "validation", images, step)
+            if self.panel_images > 0:
+                self._write_panels(self._writer, engine.state)
             self._writer.flush()
 
-    def _write_panel(self, writer: SummaryWriter, name: str, images: Images, step: int) -> None:
-        panel = make_panel(images, count=self.panel_images)
-        writer.add_image(f"{name}/real_fake_cycle", panel, step)
+    def _write_panels(self, writer: SummaryWriter, state: Any) -> None:
+        shown: dict[str, Images] = {"training": state.output[0]}
+        if state.examples.are_pairs:
+            shown["validation"] = state.examples.images
+        for name, images in shown.items():
+            panel = make_panel(images, count=self.panel_images)
+            writer.add_image(f"{name}/real_fake_cycle", panel, state.iteration)

@@ -72,14 +72,9 @@ def load_training_slices(
     """
     if sampling not in ("disjoint", "shuffled", "paired"):
         raise ValueError(f"sampling is {sampling!r}; expected 'disjoint', 'shuffled' or 'paired'.")
-    if sampling == "paired" and pair_subjects:
-        raise ValueError(
-            f"sampling is 'paired', which draws the pairs of all subjects, and pair_subjects is "
-            f"{pair_subjects}. Expected --pair_subjects 0, or --sampling disjoint or --sampling "
-            "shuffled, beside which the pairs of so many subjects are drawn."
-        )
+    names = list_names(pair_datasets)
+    _check_pair_options(sampling, pair_subjects, names)
     channels: dict[str, Any] = {"slices": slices, "slice_distance_mm": slice_distance_mm}
-    names = [pair_datasets] if isinstance(pair_datasets, str) else pair_datasets
     of_pairs = {**channels, "datasets": names}
     if sampling == "paired":
         pairs = _load_pairs(dataset_dir, None, **of_pairs)
@@ -98,7 +93,40 @@ def load_training_slices(
     return TrainingSlices(t1w, t2w, False, pairs)
 
 
+def list_names(names: str | Sequence[str] | None) -> list[str] | None:
+    """Read names as the command line or JSON give them: one, several, or None for all."""
+    if names is None:
+        return None
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _check_pair_options(sampling: str, pair_subjects: int, names: list[str] | None) -> None:
+    if sampling == "paired" and pair_subjects:
+        raise ValueError(
+            f"sampling is 'paired', which draws the pairs of all subjects, and pair_subjects is "
+            f"{pair_subjects}. Expected --pair_subjects 0, or --sampling disjoint or --sampling "
+            "shuffled, beside which the pairs of so many subjects are drawn."
+        )
+    if names is not None and sampling != "paired" and not pair_subjects:
+        raise ValueError(
+            f"pair_datasets is {names}, but no pairs are drawn: sampling is {sampling!r} and "
+            "pair_subjects 0. Expected --sampling paired, or the pairs of some subjects: "
+            "--pair_subjects 3; or leave out --pair_datasets."
+        )
+
+
+def _check_names(dataset_dir: str, names: list[str] | None) -> None:
+    table = read_slices(dataset_dir, split="train")
+    found = sorted(table.loc[table["space"] == "T1w", "dataset"].unique())
+    if names is not None and found and not set(names) <= set(found):
+        raise ValueError(
+            f"{dataset_dir}: pair_datasets is {names}, of which {sorted(set(names) - set(found))} "
+            f"have no registered pairs in the training split. Expected names among {found}."
+        )
+
+
 def _load_pairs(dataset_dir: str, subjects: int | None, **options: Any) -> list[SlicePair]:
+    _check_names(dataset_dir, options["datasets"])
     pairs = load_training_pairs(dataset_dir, max_subjects=subjects, **options)
     found = len({pair.t1w.subject_id for pair in pairs})
     if not found:

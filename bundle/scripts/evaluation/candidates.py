@@ -77,7 +77,7 @@ def load_candidate(candidate: Candidate, averages: Mapping[str, MovingAverage]) 
         ValueError: they are of other sizes, or the file is no checkpoint of this bundle.
     """
     if candidate.path.is_dir():
-        load_models(models_dir=str(candidate.path), averages=averages)
+        load_models(models_dir=str(candidate.path), averages=averages, option="candidates")
         return
     try:
         content = load_checkpoint(candidate.path)

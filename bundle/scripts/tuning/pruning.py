@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from torch import nn
 
 from scripts.evaluation.evaluator import VALIDATION_FIGURE_NAMES, CycleGanEvaluator
+from scripts.handlers import when_validated
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class ReportValidations:
 
     def attach(self, engine: Engine) -> None:
         """Act after every validation."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
+        engine.add_event_handler(when_validated(self.interval), self)
 
     def __call__(self, engine: Engine) -> None:
         """Tell, and end the training where the judge says so."""

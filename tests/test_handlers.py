@@ -17,6 +17,7 @@ from scripts.checkpoints import list_checkpoints
 from scripts.handlers import LastValidation, LossAverages, when_due, when_validated
 from scripts.image_panels import choose_fullest_slices, make_panel, turn_upright
 from scripts.slice_tables import SliceImage
+from scripts.tuning.pruning import ReportValidations
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.slice_dataset_fixture import write_slice_dataset
@@ -65,6 +66,19 @@ def test_scalars_stand_at_their_iteration_also_after_a_resume(events: EventAccum
     assert steps == [2, 3, 4, 6, 8, 9]  # every second, and each epoch's last
     for name in ("training", "validation"):
         assert [point.step for point in events.Scalars(f"{name}/t2w_ssim")] == [6, 9]
+
+
+def test_a_study_is_told_of_the_last_epoch_too_and_that_it_is_the_last() -> None:
+    engine, told = Engine(lambda *_: None), []
+    evaluator: Any = SimpleNamespace(state=SimpleNamespace(metrics={"t2w_ssim": 0.5}))
+
+    def judge(epoch: int, figures: Any, size: int, is_last: bool) -> bool:
+        told.append((epoch, is_last))
+        return False
+
+    ReportValidations(evaluator=evaluator, interval=2, generators={}, judge=judge).attach(engine)
+    engine.run(range(1), max_epochs=5)
+    assert told == [(2, False), (4, False), (5, True)]
 
 
 def test_the_last_epoch_is_kept_too_where_no_interval_ends_with_it(

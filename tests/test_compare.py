@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from scripts.compare import FILES, compare, main
-from scripts.evaluation.evaluation_folders import name_paths
+from scripts.evaluation.path_names import name_paths
 from scripts.evaluation.statistics import bootstrap_interval
 
 SSIM = (0.50, 0.52, 0.55, 0.47, 0.61, 0.58, 0.44, 0.53)  # of eight subjects
@@ -168,11 +168,15 @@ class TestLabels:
         paths = [Path("runs/a/evaluation"), Path("runs/b/evaluation")]
         assert name_paths(paths) == ["a", "b"]
         deep = [Path("runs/a/1/evaluation"), Path("runs/b/1/evaluation"), Path("old/evaluation")]
-        assert name_paths(deep) == ["runs/a/1", "runs/b/1", "old"]
+        assert name_paths(deep) == ["a/1", "b/1", "old"]
 
     def test_a_folder_inside_another_of_the_same_name_has_a_label_too(self) -> None:
         nested = [Path("runs/evaluation"), Path("runs/a/evaluation")]
-        assert name_paths(nested) == ["runs/evaluation", "runs/a/evaluation"]
+        assert name_paths(nested) == ["runs", "a"]
+
+    def test_paths_that_share_no_beginning_are_not_written_out(self) -> None:
+        paths = [Path("/home/person/work/a/best"), Path("/data/b/best"), Path("/data/c/best")]
+        assert name_paths(paths) == ["a", "b", "c"]
 
     def test_one_folder_twice_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="named twice"):

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from scripts.checkpoints import list_checkpoints
+from scripts.directions import MODEL_FILES
 from scripts.evaluation.candidates import find_candidates
 from scripts.evaluation.leakage import check_unseen
 from scripts.evaluation.metrics import masked_psnr, masked_ssim
@@ -296,6 +297,26 @@ def test_candidates_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:
     found = find_candidates(",".join(map(str, paths)))
     assert [each.label for each in found] == ["a.v1", "a.v2"]
     assert [each.label for each in find_candidates([str(paths[0])])] == ["checkpoint_00000005"]
+
+
+@pytest.mark.parametrize("row", ["real", "copy", "inverted", "mean", "lookup"])
+def test_a_candidate_does_not_take_the_name_of_another_row(tmp_path: Path, row: str) -> None:
+    write_models(tmp_path / row)
+    assert [each.label for each in find_candidates(str(tmp_path / row))] == [f"{row} (model)"]
+
+
+def test_a_folder_that_is_there_is_no_pattern(tmp_path: Path) -> None:
+    folders = [write_models(tmp_path / name) for name in ("run[1]", "run1")]
+    assert [each.path for each in find_candidates(str(folders[0]))] == [folders[0]]
+    assert len(find_candidates(str(tmp_path / "run*"))) == 2
+
+
+def write_models(folder: Path) -> Path:
+    """Empty files where a candidate's generators lie."""
+    folder.mkdir(parents=True)
+    for name in MODEL_FILES.values():
+        (folder / name).touch()
+    return folder
 
 
 def test_no_model_is_an_error_that_says_what_is_expected(tmp_path: Path) -> None:

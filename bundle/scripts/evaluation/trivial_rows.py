@@ -22,6 +22,7 @@ from scripts.slice_tables import SliceImage, load_training_pairs
 from scripts.training_slices import load_training_slices
 
 DIRECTIONS = {"t2w": ("real_t1w", "real_t2w"), "t1w": ("real_t2w", "real_t1w")}
+ROWS = ("copy", "inverted", "mean", "lookup")
 LOOKUP_BINS = 64  # EVALUATION: the conditional mean in 64 bins
 
 

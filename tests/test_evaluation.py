@@ -184,6 +184,22 @@ def test_another_folder_can_be_the_external_test(run: tuple[Path, Path], tmp_pat
     assert {row["model"] for row in summary["rows"]} >= {"lookup"}  # fitted to the first dataset
 
 
+def test_where_nothing_trains_the_rows_that_need_no_fit_stand_alone(
+    run: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = write_slice_dataset(tmp_path / "own", splits=("external",), first_seed=80)
+    options = {"candidates": str(run[1]), "evaluated_split": "external", **BRIEF}
+    summary = evaluate(own, tmp_path / "out", **options)
+    rows = {row["model"] for row in summary["rows"]}
+    assert rows == {"out", "copy", "inverted", "real"}
+    note = "The dataset has no T2w and no T1w slices that train, so neither mean nor look-up table"
+    assert note in summary["models_note"]
+    assert "no T2w slices train, so neither mean nor look-up table of T2w is fitted" in caplog.text
+    page = (tmp_path / "out/evaluation/report.html").read_text()
+    assert note in page
+    assert "no comparison with the mean: it is fitted to training slices, and there were" in page
+
+
 def test_unpaired_data_get_no_paired_figure(tmp_path: Path) -> None:
     folder = write_slice_dataset(
         tmp_path / "data",

@@ -29,5 +29,8 @@ def check_unseen(dataset_dir: str, *, split: str, training_dir: str) -> None:
         raise ValueError(
             f"{dataset_dir}: {len(names)} subject(s) of the split {split!r} have images that are "
             f"also in the training part of {training_dir}: {', '.join(names[:MOST_NAMES])}. "
-            "Figures of seen images say nothing: leave these subjects out of one of the two."
+            "Figures of seen images say nothing: leave these subjects out of one of the two. "
+            "Models of another training are evaluated on a dataset that is held out as a whole: "
+            "`python -m data_prep bids OUT --inputs A --hold_out A`, then --evaluated_split "
+            "external."
         )

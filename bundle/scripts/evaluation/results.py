@@ -14,7 +14,7 @@ import pandas as pd
 from scripts.evaluation.evaluation_folders import FORMAT_VERSION
 from scripts.evaluation.figure_tables import without_nan
 from scripts.evaluation.measured import Measured, SessionTranslator
-from scripts.evaluation.measurement import FIGURES
+from scripts.evaluation.measurement import CONTRASTS, FIGURES
 from scripts.evaluation.ranking import Choice
 from scripts.evaluation.shown_sessions import save_shown
 from scripts.evaluation.statistics import SMALLEST_FOR_P, compare_models, summarise_figures
@@ -133,11 +133,22 @@ def _describe_absent(summary: dict[str, Any]) -> str:
     notes = []
     if not summary["paired"]:
         notes.append("This part has no registered pairs: only what needs none is measured.")
+    elif absent := _list_unfitted(rows):
+        notes.append(
+            f"The dataset has no {' and no '.join(absent)} slices that train, so neither mean nor "
+            "look-up table is fitted."
+        )
     elif not any(row["model"] == "lookup" for row in rows):
         notes.append("There are no registered training pairs, so there is no look-up table.")
     if summary["paired"] and not any(row["figure"] == "dice" for row in rows):
         notes.append("No true tissues are known, so there is no Dice.")
     return " ".join(notes)
+
+
+def _list_unfitted(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Contrasts that have no mean of training slices to compare with."""
+    fitted = {row["comparison"] for row in rows if row["model"] == "mean"}
+    return [contrast for target, contrast in CONTRASTS.items() if target not in fitted]
 
 
 def _log_means(table: pd.DataFrame) -> None:

@@ -32,6 +32,11 @@ class Candidate:
     path: Path
 
     @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @property
     def files(self) -> list[Path]:
         """Every file that holds weights."""
         if self.path.is_dir():

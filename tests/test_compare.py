@@ -272,9 +272,32 @@ class TestOtherData:
     def test_a_trivial_row_that_one_folder_lacks_is_named(
         self, write: Write, run: Callable[..., str]
     ) -> None:
-        other = write("b", change=lambda rows: rows[rows["model"] != "mean"])
-        with pytest.raises(ValueError, match=r"the row 'mean' is 0.25 in a and absent in b"):
+        other = write("b", change=lambda rows: rows[rows["model"] != "copy"])
+        with pytest.raises(ValueError, match=r"the row 'copy' is 0.3 in a and absent in b"):
             run(write("a"), other)
+
+    def test_rows_that_were_fitted_to_other_training_data_stand_with_their_evaluation(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        def fit_otherwise(rows: pd.DataFrame) -> pd.DataFrame:
+            rows.loc[rows["model"] == "mean", "ssim"] += 0.1
+            return rows
+
+        text = run(write("a"), write("b", change=fit_otherwise))
+        rows = select(read_content(tmp_path), "rows", comparison="t2w", figure="ssim")
+        found = {row["model"]: round(row["mean"], 6) for row in rows if row["kind"] == "trivial"}
+        assert found == {"copy": 0.3, "mean (a)": 0.25, "mean (b)": 0.35}
+        assert "Fitted to different training data, so once for each evaluation: mean in" in text
+
+    def test_dice_of_other_segmenters_is_said_to_be_that(
+        self, write: Write, run: Callable[..., str]
+    ) -> None:
+        folders = [
+            write(name, change=lambda rows, dice=dice: rows.assign(dice=dice))
+            for name, dice in (("a", 0.7), ("b", 0.8))
+        ]
+        with pytest.raises(ValueError, match="of a segmenter that each evaluation trains"):
+            run(*folders, figures="dice")
 
     def test_rounding_of_trivial_rows_is_no_difference(
         self, tmp_path: Path, write: Write, run: Callable[..., str]

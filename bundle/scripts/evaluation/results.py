@@ -133,21 +133,23 @@ def _describe_absent(summary: dict[str, Any]) -> str:
     notes = []
     if not summary["paired"]:
         notes.append("This part has no registered pairs: only what needs none is measured.")
-    elif absent := _list_unfitted(rows):
+    if absent := _list_unfitted(summary):
         notes.append(
             f"The dataset has no {' and no '.join(absent)} slices that train, so neither mean nor "
             "look-up table is fitted."
         )
-    elif not any(row["model"] == "lookup" for row in rows):
+    elif summary["paired"] and not any(row["model"] == "lookup" for row in rows):
         notes.append("There are no registered training pairs, so there is no look-up table.")
     if summary["paired"] and not any(row["figure"] == "dice" for row in rows):
         notes.append("No true tissues are known, so there is no Dice.")
     return " ".join(notes)
 
 
-def _list_unfitted(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _list_unfitted(summary: dict[str, Any]) -> list[str]:
     """Contrasts that have no mean of training slices to compare with."""
-    fitted = {row["comparison"] for row in rows if row["model"] == "mean"}
+    ways = [(row["model"], row["comparison"]) for row in summary["rows"]]
+    ways += [(row["model"], row["direction"]) for row in summary["unpaired"]]
+    fitted = {target for model, target in ways if model == "mean"}
     return [contrast for target, contrast in CONTRASTS.items() if target not in fitted]
 
 

@@ -151,7 +151,8 @@ QUANTITIES = (
         "spots_kept",
         "Spots kept",
         "Share of the real target's spots in white matter (lesions: bright in T2w, dark in T1w) "
-        "that the image shows too. A low share means that it must not be read for lesions.",
+        "that the image shows too. Where its tissues are not in order it keeps none, and what it "
+        "invents is not counted. A low share means that it must not be read for lesions.",
         "higher",
         "1",
         decimals=2,

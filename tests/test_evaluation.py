@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -163,6 +164,8 @@ def test_openings_of_the_test_part_are_kept(run: tuple[Path, Path]) -> None:
     summary = json.loads((output_dir / "opened/summary.json").read_text())
     assert [each["split"] for each in summary["openings"]] == ["test", "test"]
     assert summary["openings"][0]["when"] <= summary["openings"][1]["when"]
+    table = hashlib.sha256((dataset_dir / "slices.parquet").read_bytes()).hexdigest()
+    assert {each["dataset"] for each in summary["openings"]} == {table}
 
 
 def test_several_checkpoints_are_ranked_on_validation_alone(run: tuple[Path, Path]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from scripts.checksums import compute_sha256
 from scripts.evaluation.evaluation_folders import FORMAT_VERSION
 from scripts.evaluation.figure_tables import without_nan
 from scripts.evaluation.measured import Measured, SessionTranslator
@@ -63,7 +64,9 @@ def write_results(
     folder = Path(evaluation_dir)
     summary = _describe_models(choice, translator) | {
         "split": split,
-        "openings": note_opening(folder, split=split, sha256=choice.chosen.sha256),
+        "openings": note_opening(
+            folder, dataset_dir=dataset_dir, split=split, sha256=choice.chosen.sha256
+        ),
         "unpaired": list(unpaired),
     }
     if len(translator):
@@ -175,13 +178,20 @@ def summarise_registration(pairs: Sequence[SlicePair]) -> dict[str, float] | Non
     return {name: sum(each[name] for each in known) / len(known) for name in names}
 
 
-def note_opening(folder: Path, *, split: str, sha256: dict[str, str]) -> list[dict[str, Any]]:
-    """Add a line to the log of what was evaluated when, and return the whole log."""
+def note_opening(
+    folder: Path, *, dataset_dir: str, split: str, sha256: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Add a line to a folder's log of what was evaluated when, and return the whole log.
+
+    The dataset is told by the checksum of its table.
+    """
     path = folder / OPENINGS
     now = datetime.now(UTC).isoformat(timespec="seconds")
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    dataset = compute_sha256(Path(dataset_dir) / "slices.parquet")
     digest = "+".join(sha256.values())
-    lines.append(json.dumps({"when": now, "split": split, "sha256": digest}))
+    entry = {"when": now, "split": split, "sha256": digest, "dataset": dataset}
+    lines.append(json.dumps(entry))
     write_text(path, "\n".join(lines) + "\n")
     return [json.loads(line) for line in lines]
 

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from scripts.compare import FILES, compare, main
-from scripts.evaluation.evaluation_folders import name_paths
+from scripts.evaluation.path_names import name_paths
 from scripts.evaluation.statistics import bootstrap_interval
 
 SSIM = (0.50, 0.52, 0.55, 0.47, 0.61, 0.58, 0.44, 0.53)  # of eight subjects
@@ -179,11 +179,15 @@ class TestLabels:
         paths = [Path("runs/a/evaluation"), Path("runs/b/evaluation")]
         assert name_paths(paths) == ["a", "b"]
         deep = [Path("runs/a/1/evaluation"), Path("runs/b/1/evaluation"), Path("old/evaluation")]
-        assert name_paths(deep) == ["runs/a/1", "runs/b/1", "old"]
+        assert name_paths(deep) == ["a/1", "b/1", "old"]
 
     def test_a_folder_inside_another_of_the_same_name_has_a_label_too(self) -> None:
         nested = [Path("runs/evaluation"), Path("runs/a/evaluation")]
-        assert name_paths(nested) == ["runs/evaluation", "runs/a/evaluation"]
+        assert name_paths(nested) == ["runs", "a"]
+
+    def test_paths_that_share_no_beginning_are_not_written_out(self) -> None:
+        paths = [Path("/home/person/work/a/best"), Path("/data/b/best"), Path("/data/c/best")]
+        assert name_paths(paths) == ["a", "b", "c"]
 
     def test_one_folder_twice_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="named twice"):
@@ -279,9 +283,32 @@ class TestOtherData:
     def test_a_trivial_row_that_one_folder_lacks_is_named(
         self, write: Write, run: Callable[..., str]
     ) -> None:
-        other = write("b", change=lambda rows: rows[rows["model"] != "mean"])
-        with pytest.raises(ValueError, match=r"the row 'mean' is 0.25 in a and absent in b"):
+        other = write("b", change=lambda rows: rows[rows["model"] != "copy"])
+        with pytest.raises(ValueError, match=r"the row 'copy' is 0.3 in a and absent in b"):
             run(write("a"), other)
+
+    def test_rows_that_were_fitted_to_other_training_data_stand_with_their_evaluation(
+        self, tmp_path: Path, write: Write, run: Callable[..., str]
+    ) -> None:
+        def fit_otherwise(rows: pd.DataFrame) -> pd.DataFrame:
+            rows.loc[rows["model"] == "mean", "ssim"] += 0.1
+            return rows
+
+        text = run(write("a"), write("b", change=fit_otherwise))
+        rows = select(read_content(tmp_path), "rows", comparison="t2w", figure="ssim")
+        found = {row["model"]: round(row["mean"], 6) for row in rows if row["kind"] == "trivial"}
+        assert found == {"copy": 0.3, "mean (a)": 0.25, "mean (b)": 0.35}
+        assert "Fitted to different training data, so once for each evaluation: mean in" in text
+
+    def test_dice_of_other_segmenters_is_said_to_be_that(
+        self, write: Write, run: Callable[..., str]
+    ) -> None:
+        folders = [
+            write(name, change=lambda rows, dice=dice: rows.assign(dice=dice))
+            for name, dice in (("a", 0.7), ("b", 0.8))
+        ]
+        with pytest.raises(ValueError, match="of a segmenter that each evaluation trains"):
+            run(*folders, figures="dice")
 
     def test_rounding_of_trivial_rows_is_no_difference(
         self, tmp_path: Path, write: Write, run: Callable[..., str]

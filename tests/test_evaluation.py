@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
@@ -12,9 +14,17 @@ import pandas as pd
 import pytest
 import torch
 from scripts.checkpoints import list_checkpoints
+from scripts.directions import MODEL_FILES
 from scripts.evaluation.candidates import find_candidates
-from scripts.evaluation.leakage import check_unseen
+from scripts.evaluation.leakage import check_candidates_unseen, check_unseen
 from scripts.evaluation.metrics import masked_psnr, masked_ssim
+from scripts.trained_images import (
+    TRAINED_IMAGES,
+    TrainedImages,
+    list_trained_images,
+    load_trained_images,
+    save_trained_images,
+)
 
 from tests.slice_dataset_fixture import SPLITS, write_slice_dataset
 from tests.training_runs import find_error, train
@@ -154,6 +164,8 @@ def test_openings_of_the_test_part_are_kept(run: tuple[Path, Path]) -> None:
     summary = json.loads((output_dir / "opened/summary.json").read_text())
     assert [each["split"] for each in summary["openings"]] == ["test", "test"]
     assert summary["openings"][0]["when"] <= summary["openings"][1]["when"]
+    table = hashlib.sha256((dataset_dir / "slices.parquet").read_bytes()).hexdigest()
+    assert {each["dataset"] for each in summary["openings"]} == {table}
 
 
 def test_several_checkpoints_are_ranked_on_validation_alone(run: tuple[Path, Path]) -> None:
@@ -181,6 +193,22 @@ def test_another_folder_can_be_the_external_test(run: tuple[Path, Path], tmp_pat
     summary = json.loads((tmp_path / "evaluation/summary.json").read_text())
     assert summary["subjects"] == 2
     assert {row["model"] for row in summary["rows"]} >= {"lookup"}  # fitted to the first dataset
+
+
+def test_where_nothing_trains_the_rows_that_need_no_fit_stand_alone(
+    run: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = write_slice_dataset(tmp_path / "own", splits=("external",), first_seed=80)
+    options = {"candidates": str(run[1]), "evaluated_split": "external", **BRIEF}
+    summary = evaluate(own, tmp_path / "out", **options)
+    rows = {row["model"] for row in summary["rows"]}
+    assert rows == {"out", "copy", "inverted", "real"}
+    note = "The dataset has no T2w and no T1w slices that train, so neither mean nor look-up table"
+    assert note in summary["models_note"]
+    assert "no T2w slices train, so neither mean nor look-up table of T2w is fitted" in caplog.text
+    page = (tmp_path / "out/evaluation/report.html").read_text()
+    assert note in page
+    assert "no comparison with the mean: it is fitted to training slices, and there were" in page
 
 
 def test_unpaired_data_get_no_paired_figure(tmp_path: Path) -> None:
@@ -212,6 +240,63 @@ def test_images_that_were_trained_on_are_refused_by_content(
         check_unseen(str(other), split="test", training_dir=str(run[0]))
     unseen = write_slice_dataset(tmp_path / "unseen", splits=("test",), first_seed=90)
     check_unseen(str(unseen), split="test", training_dir=str(run[0]))
+
+
+def test_the_training_part_of_another_folder_is_checked_too(
+    run: tuple[Path, Path], tmp_path: Path
+) -> None:
+    other = write_slice_dataset(tmp_path / "other", splits=("train",))  # the same blobs
+    with pytest.raises(ValueError, match=r"blobs_sub-01"):
+        check_unseen(str(other), split="train", training_dir=str(run[0]))
+    check_unseen(str(run[0]), split="train", training_dir=str(run[0]))
+
+
+def test_a_candidate_of_another_fold_is_not_tested_on_what_trained_it(
+    run: tuple[Path, Path], tmp_path: Path
+) -> None:
+    fold = write_slice_dataset(tmp_path / "fold", splits=("test", "validation", "train"))
+    places = {"dataset_dir": str(fold), "evaluated_dir": str(fold)}
+    candidates = [run[1], *list_checkpoints(run[1]), *run[1].glob("best/epoch_*")]
+    for path in candidates:
+        with pytest.raises(ValueError, match=rf"{path.name}: was trained on .*\(blobs_sub-01\)"):
+            check_candidates_unseen(str(path), split="test", **places)
+    check_candidates_unseen(str(run[1]), split="train", **places)  # asked for by name
+    with pytest.raises(ValueError, match=r"'validation'"):  # which would choose among them
+        check_candidates_unseen([str(each) for each in candidates], split="train", **places)
+    check_candidates_unseen(str(run[1]), split="test", **dict.fromkeys(places, str(run[0])))
+
+
+def test_a_candidate_that_does_not_say_what_trained_it_is_named(
+    run: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_models(tmp_path / "older")
+    check_candidates_unseen(
+        str(folder), dataset_dir=str(run[0]), evaluated_dir=str(run[0]), split="test"
+    )
+    assert "older: no trained_images.json beside it says what trained it" in caplog.text
+
+
+def test_what_trained_a_model_is_noted_without_names(run: tuple[Path, Path]) -> None:
+    text = (run[1] / TRAINED_IMAGES).read_text()
+    assert len(json.loads(text)["images"]) == 4 * 2  # subjects and contrasts
+    assert "sub-" not in text and "blobs" not in text
+
+
+def test_what_trained_the_first_weights_and_before_a_stop_stays_noted(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("pretrained", "out")]
+    for name, folder in zip(("a", "b"), folders, strict=True):
+        save_trained_images([name], folder)
+    dataset_dir = write_slice_dataset(tmp_path / "data", splits=("train",))
+    note = TrainedImages(
+        dataset_dir=str(dataset_dir),
+        folders=[str(folders[1])] * 2,
+        resume="true",
+        pretrained="true",
+        pretrained_dir=str(folders[0]),
+    )
+    note(SimpleNamespace(state=SimpleNamespace(rank=0)))  # type: ignore[arg-type]
+    found = load_trained_images(folders[1])
+    assert found == {"a", "b"} | list_trained_images(str(dataset_dir)) and len(found) == 4
 
 
 def test_black_slices_that_all_heads_share_are_no_leak(
@@ -296,6 +381,26 @@ def test_candidates_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:
     found = find_candidates(",".join(map(str, paths)))
     assert [each.label for each in found] == ["a.v1", "a.v2"]
     assert [each.label for each in find_candidates([str(paths[0])])] == ["checkpoint_00000005"]
+
+
+@pytest.mark.parametrize("row", ["real", "copy", "inverted", "mean", "lookup"])
+def test_a_candidate_does_not_take_the_name_of_another_row(tmp_path: Path, row: str) -> None:
+    write_models(tmp_path / row)
+    assert [each.label for each in find_candidates(str(tmp_path / row))] == [f"{row} (model)"]
+
+
+def test_a_folder_that_is_there_is_no_pattern(tmp_path: Path) -> None:
+    folders = [write_models(tmp_path / name) for name in ("run[1]", "run1")]
+    assert [each.path for each in find_candidates(str(folders[0]))] == [folders[0]]
+    assert len(find_candidates(str(tmp_path / "run*"))) == 2
+
+
+def write_models(folder: Path) -> Path:
+    """Empty files where a candidate's generators lie."""
+    folder.mkdir(parents=True)
+    for name in MODEL_FILES.values():
+        (folder / name).touch()
+    return folder
 
 
 def test_no_model_is_an_error_that_says_what_is_expected(tmp_path: Path) -> None:

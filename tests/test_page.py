@@ -340,8 +340,8 @@ def test_numbers_are_written_as_in_print() -> None:
 @pytest.mark.parametrize(
     ("split", "openings", "sentence", "worrying"),
     [
-        ("test", [("01", "a")], "opened once, at 2026-11-01 02:00 UTC.", False),
-        ("test", [("02", "a"), ("01", "a")], "2 times, first at 2026-11-01 02:00 UTC, each", False),
+        ("test", [("01", "a")], "recorded in this folder, at 2026-11-01 02:00 UTC.", False),
+        ("test", [("02", "a"), ("01", "a")], "first at 2026-11-01 02:00 UTC, each", False),
         ("test", [("01", "a"), ("02", "b")], "with 2 different models", True),
         ("test", [], "no record", True),
         ("validation", [], "the test part was not used here", False),
@@ -359,6 +359,31 @@ def test_openings_of_the_test_part_are_told(
     assert sentence in told
     assert alarm is worrying
     assert format_time("2026-11-23T02:00:00+01:00") == "2026-11-23 02:00"
+
+
+def test_openings_of_another_dataset_do_not_count() -> None:
+    def opening(day: int, sha256: str, **dataset: str) -> dict[str, str]:
+        when = f"2026-11-0{day}T02:00:00+00:00"
+        return {"when": when, "split": "test", "sha256": sha256} | dataset
+
+    other, measured = opening(1, "a", dataset="one"), opening(2, "b", dataset="two")
+    told, alarm = describe_openings({"split": "test", "openings": [other, measured]})
+    assert told == (
+        "One opening of the test part is recorded in this folder, at 2026-11-02 02:00 UTC."
+    )
+    assert not alarm
+    unknown = opening(3, "a")  # of an earlier version: it may be the same
+    assert "3 openings" in describe_openings({"split": "test", "openings": [other] * 3})[0]
+    assert describe_openings({"split": "test", "openings": [unknown, other, measured]})[1]
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_a_choice_is_not_said_to_come_before_the_part_that_it_was_made_on(
+    tmp_path: Path, split: str
+) -> None:
+    page = write_page(write_evaluation(tmp_path, split=split)).read_text()
+    assert "The model was chosen by T2w SSIM on the validation part" in page
+    assert ("before the measured part was opened" in page) == (split == "test")
 
 
 def test_bars_are_of_models_and_trivial_rows_the_best_first() -> None:

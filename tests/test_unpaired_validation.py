@@ -15,7 +15,9 @@ from scripts.evaluation.evaluator import FIGURE_NAMES, CycleGanEvaluator
 from scripts.evaluation.hidden_codes import HiddenCodeTest
 from scripts.evaluation.key_metric import UNPAIRED_FIGURE_NAMES, is_better
 from scripts.evaluation.measurement import FigureSettings
-from scripts.evaluation.unpaired import measure_unpaired
+from scripts.evaluation.native_slices import ContrastSlices
+from scripts.evaluation.trivial_rows import fit_trivial_rows
+from scripts.evaluation.unpaired import measure_unpaired, select_half
 from scripts.evaluation.unpaired_validation import check_key_metric
 from scripts.handlers import describe_figures
 from scripts.slice_tables import read_slices
@@ -134,7 +136,19 @@ def test_figures_are_those_of_an_evaluation(unpaired_dir: Path) -> None:
             seed=0,
         ),
         settings=evaluator.unpaired.settings,  # type: ignore[attr-defined]
+        fits=fit_trivial_rows(str(unpaired_dir), max_subjects=1, max_slices=4),
     )
+    for target in ("t2w", "t1w"):
+        trivial = {
+            (row["model"], row["figure"]): row["value"]
+            for row in rows
+            if row["kind"] == "trivial" and row["direction"] == target
+        }
+        distances = [(row, "sliced_wasserstein") for row in ("copy", "inverted", "mean")]
+        assert set(trivial) == {*distances, ("copy", "ngf"), ("inverted", "ngf")}
+        # A T2w of these blobs is the T1w inverted, and inverting turns no edge.
+        assert trivial[distances[1]] < trivial[distances[0]]
+        assert trivial["inverted", "ngf"] == pytest.approx(trivial["copy", "ngf"], abs=1e-4)
     found = {(r["direction"], r["figure"]): r["value"] for r in rows if r["model"] == "model"}
     metrics = evaluator.state.metrics
     assert set(metrics) == set(UNPAIRED_FIGURE_NAMES)
@@ -145,6 +159,22 @@ def test_figures_are_those_of_an_evaluation(unpaired_dir: Path) -> None:
             assert metrics[f"{source}_native_cycle_{name}"] == found[target, f"cycle_{name}"]
         error = found[target, "sliced_wasserstein"] + found[target, "cycle_mae"]
         assert metrics[f"{target}_unpaired_error"] == error
+
+
+def test_halves_of_the_real_subjects_hold_as_many_of_each_dataset() -> None:
+    subject_ids = tuple(f"{name}_sub-{number}" for name in "ab" for number in range(4))
+    slices = ContrastSlices(
+        torch.zeros(16, 1, 2, 2),
+        torch.ones(16, 1, 2, 2, dtype=torch.bool),
+        tuple(subject_id for subject_id in subject_ids for _ in range(2)),
+        tuple("a" * 8 + "b" * 8),
+    )
+    halves = [select_half(slices, seed=seed).tolist() for seed in range(5)]
+    for half in halves:
+        assert half[::2] == half[1::2]  # a subject stays together
+        assert sum(half[:8]) == sum(half[8:]) == 4
+    assert halves[0] == select_half(slices, seed=0).tolist()
+    assert len({tuple(half) for half in halves}) > 1
 
 
 def test_native_slices_are_read_once(unpaired_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,10 +99,14 @@ def test_a_slow_change_over_the_head_is_no_spot() -> None:
 
 
 @pytest.mark.parametrize("contrast", ["T2w", "T1w"])
-def test_an_image_of_the_other_contrast_has_no_figure(contrast: str) -> None:
+def test_an_image_of_the_other_contrast_keeps_nothing(contrast: str) -> None:
     other = "T1w" if contrast == "T2w" else "T2w"
     source, target = make_image("first", contrast=other), make_image("first", contrast=contrast)
-    assert all(math.isnan(found) for found in compare(source, target, source, contrast))
+    kept, invented = compare(source, target, source, contrast)
+    assert kept == 0 and math.isnan(invented)
+    plain = make_image(contrast=contrast)
+    assert all(map(math.isnan, compare(source, plain, source, contrast)))  # nothing to keep
+    assert all(map(math.isnan, compare(target, source, source, contrast)))  # no real target
 
 
 def test_the_spots_are_those_of_scikit_image() -> None:

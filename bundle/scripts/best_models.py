@@ -122,7 +122,7 @@ class BestModels:
         kept = self._rank([*present, new])[: self.count]
         if new in kept:
             networks = {direction: each.network for direction, each in self.averages.items()}
-            save_pair(new, networks, self.folder)
+            save_pair(new, networks, self.folder, models_dir=self.models_dir)
         gone = [model for model in present if model not in kept]
         replace_pairs(gone, self.folder, iteration=iteration)
         write_table(kept, self.folder)

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from scripts.directions import MODEL_FILES
+from scripts.trained_images import TRAINED_IMAGES
 from scripts.whole_files import UNFINISHED_FOLDER, open_whole, write_text, write_whole
 
 TABLE = "best.csv"
@@ -48,8 +49,17 @@ class KeptModel:
         return f"epoch_{self.epoch:04d}"
 
 
-def save_pair(model: KeptModel, networks: Mapping[str, nn.Module], folder: Path) -> None:
+def save_pair(
+    model: KeptModel, networks: Mapping[str, nn.Module], folder: Path, *, models_dir: Path
+) -> None:
     """Write a pair of generators, by direction; its folder appears whole or not at all.
+
+    Args:
+        model: describes the pair.
+        networks: by direction.
+        folder: of all pairs.
+        models_dir: folder of the shipped generators; what is noted there of the images that
+            trained them holds of the pair too.
 
     Raises:
         FileExistsError: something of that name is there.
@@ -63,6 +73,8 @@ def save_pair(model: KeptModel, networks: Mapping[str, nn.Module], folder: Path)
         path.mkdir()
         for direction, network in networks.items():
             torch.save(network.state_dict(), path / MODEL_FILES[direction])
+        if (models_dir / TRAINED_IMAGES).is_file():
+            shutil.copyfile(models_dir / TRAINED_IMAGES, path / TRAINED_IMAGES)
         (path / DESCRIPTION).write_text(json.dumps(asdict(model), indent=4), encoding="utf-8")
 
 

@@ -12,8 +12,11 @@ from scripts.checksums import compute_sha256
 from scripts.directions import MODEL_FILES
 from scripts.ema import MovingAverage
 from scripts.errors import describe_mismatch
-from scripts.evaluation.evaluation_folders import name_paths
+from scripts.evaluation.path_names import name_paths
+from scripts.evaluation.trivial_rows import ROWS
 from scripts.shipped_models import load_models
+
+TAKEN = (*ROWS, "real")  # labels of other rows
 
 
 @dataclass(frozen=True)
@@ -21,12 +24,17 @@ class Candidate:
     """A pair of generators on disk.
 
     Attributes:
-        label: unique among the candidates.
+        label: unique among the candidates, and none of `TAKEN`.
         path: folder of `model.pt` and `model_t2w_to_t1w.pt`, or a checkpoint.
     """
 
     label: str
     path: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self.path if self.path.is_dir() else self.path.parent
 
     @property
     def files(self) -> list[Path]:
@@ -42,7 +50,8 @@ def find_candidates(paths: str | Sequence[str]) -> list[Candidate]:
     Args:
         paths: one path or pattern, several, or several in one string with commas between. Each is
             a checkpoint, a folder of shipped models, or a folder of checkpoints, which stands for
-            all of them. Patterns pass over anything else, such as the table of the best models.
+            all of them. What is there under that very name is no pattern. Patterns pass over
+            anything else, such as the table of the best models.
 
     Raises:
         FileNotFoundError: a path is none of these.
@@ -51,12 +60,17 @@ def find_candidates(paths: str | Sequence[str]) -> list[Candidate]:
     found = [path for part in parts for path in _expand(str(part).strip())]
     unique = list(dict.fromkeys(path.resolve() for path in found))
     labels = name_paths([path.with_suffix("") if path.is_file() else path for path in unique])
-    return [Candidate(label, path) for label, path in zip(labels, unique, strict=True)]
+    return [Candidate(_rename(label), path) for label, path in zip(labels, unique, strict=True)]
+
+
+def _rename(label: str) -> str:
+    return f"{label} (model)" if label in TAKEN else label
 
 
 def _expand(part: str) -> list[Path]:
     found = []
-    for path in map(Path, sorted(glob(part))):  # noqa: PTH207, patterns may be absolute
+    names = [part] if Path(part).exists() else sorted(glob(part))  # noqa: PTH207, may be absolute
+    for path in map(Path, names):
         if path.suffix == ".pt" or all((path / name).is_file() for name in MODEL_FILES.values()):
             found.append(path)
         else:

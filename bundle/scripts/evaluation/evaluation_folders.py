@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from scripts.evaluation.figure_tables import KEYS, SESSION, check_table, name_session
+from scripts.evaluation.path_names import name_paths
 
 FORMAT_VERSION = 1  # of summary.json
 NEEDED = ("split", "datasets", "paired")
@@ -96,27 +96,6 @@ def load_evaluations(
         _load_evaluation(folder, label, figures)
         for folder, label in zip(folders, name_paths(folders), strict=True)
     ]
-
-
-def name_paths(paths: Sequence[Path]) -> list[str]:
-    """Name paths by their last parts; if these are not unique, by what their paths do not share."""
-    paths = [path.resolve() for path in paths]
-    for path in paths:
-        if paths.count(path) > 1:
-            raise ValueError(f"{path}: named twice; expected different evaluations.")
-    names = [path.name for path in paths]
-    if len(set(names)) == len(names):
-        return names
-    before = _count_shared([path.parts for path in paths])
-    after = _count_shared([path.parts[::-1] for path in paths])
-    names = ["/".join(path.parts[before : len(path.parts) - after]) for path in paths]
-    return names if all(names) else ["/".join(path.parts[before - 1 :]) for path in paths]
-
-
-def _count_shared(paths: Sequence[tuple[str, ...]]) -> int:
-    """Number of first parts that all paths have."""
-    shared = takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
-    return len(list(shared))
 
 
 def _load_evaluation(folder: Path, label: str, figures: Sequence[str]) -> Evaluation:

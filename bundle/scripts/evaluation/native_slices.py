@@ -21,11 +21,13 @@ class ContrastSlices:
         images: (slices, channel, height, width) in [-1, 1].
         masks: (slices, 1, height, width).
         subject_ids: of each slice.
+        datasets: likewise.
     """
 
     images: Tensor
     masks: Tensor
     subject_ids: tuple[str, ...]
+    datasets: tuple[str, ...]
 
     def show(self, images: Tensor) -> Tensor:
         """The middle channel of images of these slices, in [0, 1], 0 outside the masks."""
@@ -77,4 +79,5 @@ def read_native_slices(images: Sequence[SliceImage]) -> ContrastSlices:
         torch.stack([image for image, _ in read]),
         torch.stack([mask for _, mask in read]),
         tuple(image.subject_id for image in images),
+        tuple(image.dataset for image in images),
     )

@@ -11,10 +11,11 @@ from typing import Any
 
 import pandas as pd
 
+from scripts.checksums import compute_sha256
 from scripts.evaluation.evaluation_folders import FORMAT_VERSION
 from scripts.evaluation.figure_tables import without_nan
 from scripts.evaluation.measured import Measured, SessionTranslator
-from scripts.evaluation.measurement import FIGURES
+from scripts.evaluation.measurement import CONTRASTS, FIGURES
 from scripts.evaluation.ranking import Choice
 from scripts.evaluation.shown_sessions import save_shown
 from scripts.evaluation.statistics import SMALLEST_FOR_P, compare_models, summarise_figures
@@ -63,7 +64,9 @@ def write_results(
     folder = Path(evaluation_dir)
     summary = _describe_models(choice, translator) | {
         "split": split,
-        "openings": note_opening(folder, split=split, sha256=choice.chosen.sha256),
+        "openings": note_opening(
+            folder, dataset_dir=dataset_dir, split=split, sha256=choice.chosen.sha256
+        ),
         "unpaired": list(unpaired),
     }
     if len(translator):
@@ -133,11 +136,24 @@ def _describe_absent(summary: dict[str, Any]) -> str:
     notes = []
     if not summary["paired"]:
         notes.append("This part has no registered pairs: only what needs none is measured.")
-    elif not any(row["model"] == "lookup" for row in rows):
+    if absent := _list_unfitted(summary):
+        notes.append(
+            f"The dataset has no {' and no '.join(absent)} slices that train, so neither mean nor "
+            "look-up table is fitted."
+        )
+    elif summary["paired"] and not any(row["model"] == "lookup" for row in rows):
         notes.append("There are no registered training pairs, so there is no look-up table.")
     if summary["paired"] and not any(row["figure"] == "dice" for row in rows):
         notes.append("No true tissues are known, so there is no Dice.")
     return " ".join(notes)
+
+
+def _list_unfitted(summary: dict[str, Any]) -> list[str]:
+    """Contrasts that have no mean of training slices to compare with."""
+    ways = [(row["model"], row["comparison"]) for row in summary["rows"]]
+    ways += [(row["model"], row["direction"]) for row in summary["unpaired"]]
+    fitted = {target for model, target in ways if model == "mean"}
+    return [contrast for target, contrast in CONTRASTS.items() if target not in fitted]
 
 
 def _log_means(table: pd.DataFrame) -> None:
@@ -162,13 +178,20 @@ def summarise_registration(pairs: Sequence[SlicePair]) -> dict[str, float] | Non
     return {name: sum(each[name] for each in known) / len(known) for name in names}
 
 
-def note_opening(folder: Path, *, split: str, sha256: dict[str, str]) -> list[dict[str, Any]]:
-    """Add a line to the log of what was evaluated when, and return the whole log."""
+def note_opening(
+    folder: Path, *, dataset_dir: str, split: str, sha256: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Add a line to a folder's log of what was evaluated when, and return the whole log.
+
+    The dataset is told by the checksum of its table.
+    """
     path = folder / OPENINGS
     now = datetime.now(UTC).isoformat(timespec="seconds")
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    dataset = compute_sha256(Path(dataset_dir) / "slices.parquet")
     digest = "+".join(sha256.values())
-    lines.append(json.dumps({"when": now, "split": split, "sha256": digest}))
+    entry = {"when": now, "split": split, "sha256": digest, "dataset": dataset}
+    lines.append(json.dumps(entry))
     write_text(path, "\n".join(lines) + "\n")
     return [json.loads(line) for line in lines]
 

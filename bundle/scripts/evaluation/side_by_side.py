@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from scripts.evaluation.evaluation_folders import Evaluation, LeftOut
 from scripts.evaluation.figure_tables import SESSION, name_session, without_nan
 from scripts.evaluation.statistics import SMALLEST_FOR_P, compare_models, summarise_figures
 
 FORMAT_VERSION = 1  # of comparison.json
+FITTED = ("mean", "lookup")  # to the training part of an evaluation's --dataset_dir
 # Evaluations round to six decimals, and another machine rounds sums otherwise.
 ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE = 2e-6, 1e-4
 
@@ -51,6 +53,7 @@ def compare_evaluations(
         "figures": list(figures),
         "seed": seed,
         "smallest_for_p": SMALLEST_FOR_P,
+        "fitted_apart": list_fitted_apart(evaluations, figures),
         "evaluations": [
             {
                 "label": each.label,
@@ -66,44 +69,81 @@ def compare_evaluations(
 
 
 def merge_tables(evaluations: Sequence[Evaluation], figures: Sequence[str]) -> pd.DataFrame:
-    """One table of every model and, once, of the trivial and real rows, which must agree."""
+    """One table of every model and, once, of the other rows, which must agree.
+
+    Those of `FITTED` that do not agree stand there for each evaluation, under its label.
+    """
     first = evaluations[0]
     for other in evaluations[1:]:
         check_trivial_rows(first, other, figures)
+    apart = list_fitted_apart(evaluations, figures)
     trivial = first.table[first.table["kind"] != "model"]
-    taken = set(trivial["model"])
-    return pd.concat([*(_rename(each, taken) for each in evaluations), trivial], ignore_index=True)
+    taken = {*trivial["model"], *apart}
+    models = [_rename(each, taken) for each in evaluations]
+    fitted = [_label_fitted(each, apart) for each in evaluations]
+    shared = trivial[~trivial["model"].isin(apart)]
+    return pd.concat([*models, shared, *fitted], ignore_index=True)
 
 
 def check_trivial_rows(first: Evaluation, other: Evaluation, figures: Sequence[str]) -> None:
-    """ValueError that names row, figure and subject unless all of them agree.
+    """ValueError that names row, figure and subject unless all but those of `FITTED` agree.
 
-    They are computed without the models: where they differ, images, masks or training data do.
+    They are computed without the models: where they differ, images or masks do.
     """
-    left, right = (_select_trivial(each.table, figures) for each in (first, other))
-    left, right = left.align(right, join="outer", axis=0)
-    close = np.isclose(
-        left, right, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE, equal_nan=True
-    )
+    left, right, close = _compare_rows(first, other, figures, fitted=False)
     if close.all():
         return
     row, column = np.argwhere(~close)[0]
     model, comparison, *session = left.index[row]
     found, expected = (_name_value(each.iloc[row, column]) for each in (left, right))
+    why = (
+        "It is of a segmenter that each evaluation trains on its --dataset_dir: leave dice out of "
+        "--figures, or evaluate both with one --dataset_dir."
+        if figures[column] == "dice"
+        else "It does not depend on a model, so the data differ: evaluate both on one dataset with "
+        "one configuration."
+    )
     raise ValueError(
         f"{name_session(*session)}: {figures[column]} of {comparison} of the row {model!r} is "
-        f"{found} in {first.label} and {expected} in {other.label}. It does not depend on a "
-        "model, so the data differ: evaluate both on one dataset with one configuration."
+        f"{found} in {first.label} and {expected} in {other.label}. {why}"
     )
+
+
+def list_fitted_apart(evaluations: Sequence[Evaluation], figures: Sequence[str]) -> list[str]:
+    """Rows of `FITTED` on which evaluations do not agree: fitted to different training data."""
+    first, apart = evaluations[0], set()
+    for other in evaluations[1:]:
+        left, _, close = _compare_rows(first, other, figures, fitted=True)
+        apart |= set(left[~close.all(axis=1)].index.get_level_values("model"))
+    return sorted(apart)
+
+
+def _compare_rows(
+    first: Evaluation, other: Evaluation, figures: Sequence[str], *, fitted: bool
+) -> tuple[pd.DataFrame, pd.DataFrame, NDArray[np.bool_]]:
+    """Rows that are no models' of both, aligned, and which of their values agree."""
+    left, right = (_select_trivial(each.table, figures, fitted) for each in (first, other))
+    left, right = left.align(right, join="outer", axis=0)
+    close = np.isclose(
+        left, right, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE, equal_nan=True
+    )
+    return left, right, close
 
 
 def _name_value(value: float) -> str:
     return "absent" if math.isnan(value) else f"{value:g}"
 
 
-def _select_trivial(table: pd.DataFrame, figures: Sequence[str]) -> pd.DataFrame:
-    rows = table[table["kind"] != "model"].set_index(["model", "comparison", *SESSION])
-    return rows[list(figures)]
+def _select_trivial(table: pd.DataFrame, figures: Sequence[str], fitted: bool) -> pd.DataFrame:
+    rows = table[(table["kind"] != "model") & (table["model"].isin(FITTED) == fitted)]
+    return rows.set_index(["model", "comparison", *SESSION])[list(figures)]
+
+
+def _label_fitted(evaluation: Evaluation, apart: Sequence[str]) -> pd.DataFrame:
+    """The rows that others do not share, under the folder's label."""
+    table = evaluation.table
+    rows = table[(table["kind"] == "trivial") & table["model"].isin(apart)]
+    return rows.assign(model=rows["model"] + f" ({evaluation.label})")
 
 
 def _rename(evaluation: Evaluation, taken: set[str]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,10 +19,12 @@ from scripts.evaluation.baselines import (
     mean_in_mask,
 )
 from scripts.evaluation.evaluator import to_unit_range
-from scripts.slice_tables import SliceImage, load_training_pairs
-from scripts.training_slices import load_training_slices
+from scripts.slice_tables import SliceImage, list_images, load_training_pairs, read_slices
+
+logger = logging.getLogger(__name__)
 
 DIRECTIONS = {"t2w": ("real_t1w", "real_t2w"), "t1w": ("real_t2w", "real_t1w")}
+ROWS = ("copy", "inverted", "mean", "lookup")
 LOOKUP_BINS = 64  # EVALUATION: the conditional mean in 64 bins
 
 
@@ -30,18 +33,18 @@ class TrivialFit:
     """What the training split says of a target contrast without a network.
 
     Attributes:
-        target_mean: inside the masks, on [0, 1].
+        target_mean: inside the masks, on [0, 1]; None without training slices of the target.
         table: conditional mean of the target given the source; None without registered pairs.
     """
 
-    target_mean: float
+    target_mean: float | None
     table: Tensor | None
 
 
 def fit_trivial_rows(
     dataset_dir: str, *, max_subjects: int, max_slices: int
 ) -> dict[str, TrivialFit]:
-    """Fit the rows for both targets on training slices.
+    """Fit the rows for both targets on training slices, as far as there are any.
 
     Args:
         dataset_dir: slice dataset.
@@ -64,20 +67,24 @@ def fit_trivial_rows(
 
 
 def _fit_means(dataset_dir: str, max_slices: int) -> dict[str, TrivialFit]:
-    training = load_training_slices(
-        dataset_dir,
-        sampling="shuffled",
-        pair_subjects=0,
-        pair_datasets=None,
-        seed=0,
-        slices=1,
-        slice_distance_mm=0.0,
-    )
+    table = read_slices(dataset_dir, split="train")
+    table = table[table["train"] & (table["space"] == "native")]
+    images = list_images(table, dataset_dir=dataset_dir, slices=1, slice_distance_mm=0.0)
     fits = {}
-    for name, images in (("t2w", training.t2w), ("t1w", training.t1w)):
-        step = max(1, len(images) // max_slices)
-        fits[name] = TrivialFit(fit_target_mean(*_read(images[::step])), None)
+    for name, contrast in (("t2w", "T2w"), ("t1w", "T1w")):
+        of_target = [image for image in images if image.contrast == contrast]
+        if not of_target:
+            logger.warning(
+                "%s: no %s slices train, so neither mean nor look-up table of %s is fitted.",
+                *(dataset_dir, contrast, contrast),
+            )
+        fits[name] = TrivialFit(_fit_mean(of_target, max_slices), None)
     return fits
+
+
+def _fit_mean(images: Sequence[SliceImage], max_slices: int) -> float | None:
+    step = max(1, len(images) // max_slices)
+    return fit_target_mean(*_read(images[::step])) if images else None
 
 
 def _read(images: Sequence[SliceImage]) -> tuple[Tensor, Tensor]:
@@ -89,15 +96,16 @@ def _read(images: Sequence[SliceImage]) -> tuple[Tensor, Tensor]:
 
 
 def predict_trivially(fit: TrivialFit, source: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """Return "copy", "inverted", "mean" and, where the fit has a table, "lookup".
+    """Return "copy", "inverted" and, as far as they were fitted, "mean" and "lookup".
 
     Each is shaped as the source.
     """
     predictions = {
         "copy": copy_source(source, mask),
         "inverted": invert_source(source, mask),
-        "mean": mean_in_mask(mask, target_mean=fit.target_mean),
     }
+    if fit.target_mean is not None:
+        predictions["mean"] = mean_in_mask(mask, target_mean=fit.target_mean)
     if fit.table is not None:
         predictions["lookup"] = apply_lookup_table(source, mask, table=fit.table)
     return predictions

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,8 +22,11 @@ from scripts.evaluation.native_slices import (
 )
 from scripts.evaluation.patch_distance import sliced_wasserstein_distance
 from scripts.evaluation.structure import gradient_agreement
+from scripts.evaluation.trivial_rows import TrivialFit, predict_trivially
 
 WAYS = {"t2w": ("T1w", "T2w", "t1w_to_t2w"), "t1w": ("T2w", "T1w", "t2w_to_t1w")}
+# Trivial rows: the look-up table needs pairs, and the mean has no edges.
+DISTANT_ROWS, STRUCTURED_ROWS = ("copy", "inverted", "mean"), ("copy", "inverted")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,7 @@ def measure_unpaired(
     slice_distance_mm: float,
     figures: FigureSettings,
     settings: UnpairedSettings,
+    fits: Mapping[str, TrivialFit],
 ) -> list[dict[str, Any]]:
     """Measure both directions on the native images of a split, whether or not they have pairs.
 
@@ -64,10 +69,13 @@ def measure_unpaired(
         slice_distance_mm: see `list_images`.
         figures: shared settings.
         settings: of this comparison.
+        fits: of the trivial rows, by target.
 
     Returns:
-        One row a figure: model, kind, direction, figure, value. "real" is the distance between two
-        halves of the real subjects, which a perfect model has too.
+        One row a figure: model, kind, direction, figure, value. Trivial rows are those that need
+        no pairs, "mean" where training slices of the target fitted it. "real" is the distance
+        between two halves of the real subjects. A perfect model of other people has as much; one
+        whose sources are the people of the target lies nearer.
     """
     images = list_native_slices(
         dataset_dir,
@@ -83,7 +91,7 @@ def measure_unpaired(
         {"model": model, "kind": kind, "direction": name, "figure": figure, "value": value}
         for name in WAYS
         for model, kind, figure, value in _measure_way(
-            evaluator, name, found, label=label, figures=figures, settings=settings
+            evaluator, name, found, label=label, figures=figures, settings=settings, fit=fits[name]
         )
     ]
 
@@ -96,6 +104,7 @@ def _measure_way(
     label: str,
     figures: FigureSettings,
     settings: UnpairedSettings,
+    fit: TrivialFit,
 ) -> Iterator[tuple[str, str, str, float]]:
     of_model = measure_direction(
         evaluator,
@@ -111,8 +120,13 @@ def _measure_way(
     compare = partial(_compute_distance, settings=settings, seed=figures.seed)
     figure = "sliced_wasserstein"
     yield label, "model", figure, of_model.pop(figure)
-    yield "copy", "trivial", figure, compare(real, source.masks, wanted, target.masks)
-    half = _select_first_subjects(target.subject_ids)
+    trivial = predict_trivially(fit, real, source.masks)
+    for row in (row for row in DISTANT_ROWS if row in trivial):
+        yield row, "trivial", figure, compare(trivial[row], source.masks, wanted, target.masks)
+    for row in STRUCTURED_ROWS:
+        structure = gradient_agreement(real, trivial[row], source.masks, edge=figures.edge)
+        yield row, "trivial", "ngf", structure
+    half = select_half(target, seed=figures.seed)
     if bool(half.any()):
         parts = (wanted[half], target.masks[half], wanted[~half], target.masks[~half])
         yield "real", "real", figure, compare(*parts)
@@ -172,10 +186,22 @@ def _translate(
     return torch.cat(fakes), torch.cat(cycles)
 
 
-def _select_first_subjects(subject_ids: tuple[str, ...]) -> Tensor:
-    subjects = sorted(set(subject_ids))
-    first = set(subjects[: len(subjects) // 2])
-    return torch.tensor([subject_id in first for subject_id in subject_ids])
+def select_half(slices: ContrastSlices, *, seed: int) -> Tensor:
+    """Draw half of the subjects of each dataset; which slices are theirs, (slices,).
+
+    Datasets of one subject take turns, so that neither half is a dataset of its own.
+    """
+    subjects_of: dict[str, set[str]] = {}
+    for dataset, subject_id in zip(slices.datasets, slices.subject_ids, strict=True):
+        subjects_of.setdefault(dataset, set()).add(subject_id)
+    random = np.random.default_rng(seed)
+    dealt = [
+        subject_id
+        for _, subjects in sorted(subjects_of.items())
+        for subject_id in random.permutation(sorted(subjects)).tolist()
+    ]
+    half = set(dealt[1::2])  # every second one, from a dataset into the next
+    return torch.tensor([subject_id in half for subject_id in slices.subject_ids])
 
 
 def _compute_distance(

@@ -76,10 +76,14 @@ def compare_spots(
     Returns:
         `spots_kept`, the share of the target's spots at which the synthetic image has one (NaN
         where there are none), and `spots_invented`, the number of its spots that touch a spot of
-        neither real image. Both NaN where an image has not the tissues of its contrast.
+        neither real image. Both NaN where a real image has not the tissues of its contrast. A
+        synthetic one that has them not keeps nothing, and its spots, which nothing tells from
+        tissue, are not counted (NaN): 0 would be praise.
     """
-    if synthetic is None or target is None or source is None:
+    if target is None or source is None:
         return {"spots_kept": math.nan, "spots_invented": math.nan}
+    if synthetic is None:
+        return {"spots_kept": 0.0 if target.any() else math.nan, "spots_invented": math.nan}
     near = ndimage.binary_dilation((target > 0) | (source > 0), NEIGHBOURS)
     wanted, kept = _count(target), _count(target[synthetic > 0])
     return {

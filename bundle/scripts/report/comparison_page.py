@@ -26,7 +26,7 @@ DIFFERENCE_HEAD = {
 
 
 def describe_evaluations(content: dict[str, Any]) -> list[str]:
-    """A line about each evaluation, and one that warns of different splits.
+    """A line about each evaluation, and one about splits or training data that differ.
 
     Args:
         content: from `compare_evaluations`.
@@ -47,6 +47,9 @@ def describe_evaluations(content: dict[str, Any]) -> list[str]:
         lines.append(
             "The splits differ: the figures of a model are too good where it was trained or chosen."
         )
+    if apart := content["fitted_apart"]:
+        rows = " and ".join(ROW_NAMES[name] for name in apart)
+        lines.append(f"Fitted to different training data, so once for each evaluation: {rows}.")
     return lines
 
 

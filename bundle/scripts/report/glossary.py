@@ -107,7 +107,7 @@ QUANTITIES = (
         "ngf",
         "Structure (NGF)",
         "Do edges of source and image run alike? Agreement of their gradient fields. Compare with "
-        "the rows of the real image and of copying: 1 is out of reach for smooth images.",
+        "the rows of copying, inverting and the real image: 1 is out of reach for smooth images.",
         "higher",
         "1",
     ),
@@ -156,7 +156,8 @@ QUANTITIES = (
         "spots_kept",
         "Spots kept",
         "Share of the real target's spots in white matter (lesions: bright in T2w, dark in T1w) "
-        "that the image shows too. A low share means that it must not be read for lesions.",
+        "that the image shows too. Where its tissues are not in order it keeps none, and what it "
+        "invents is not counted. A low share means that it must not be read for lesions.",
         "higher",
         "1",
         decimals=2,
@@ -193,10 +194,10 @@ QUANTITIES = (
         "sliced_wasserstein",
         "Sliced Wasserstein",
         "Distance between patches of synthetic and of real images, which need not show the "
-        "same people. A real row, where there are subjects for it, is what two halves of the real "
-        "images differ by.",
+        "same people. A real row is what two halves of the real subjects differ by. Where sources "
+        "and real images are of the same people, a perfect model lies nearer than that.",
         "lower",
-        "the real row's",
+        "the real row's or less",
         decimals=4,
     ),
     Quantity(

@@ -7,7 +7,7 @@ from typing import Any
 
 from scripts.report.cells import Column, Table, number_cell, text_cell
 from scripts.report.glossary import ARROW, find_quantity
-from scripts.report.numbers import format_number
+from scripts.report.numbers import DASH, format_number
 
 SHORT = 12  # characters of a checksum in a table
 MEANINGS = {
@@ -53,10 +53,10 @@ def describe_subject(summary: Mapping[str, Any]) -> str:
 
 
 def describe_openings(summary: Mapping[str, Any]) -> tuple[str, bool]:
-    """Say how often the measured part was opened, and whether that should worry a reader."""
+    """Say how often the folder records that the measured part was opened, and whether to worry."""
     split = summary["split"]
     part = PARTS.get(split, f"{split} part")
-    openings = [entry for entry in summary["openings"] if entry["split"] in (split, "all")]
+    openings = _list_openings(summary)
     models = {entry["sha256"] for entry in openings}
     if split in LOOKED_AT_OFTEN:
         return f"The {part} may be looked at often; the test part was not used here.", False
@@ -64,8 +64,9 @@ def describe_openings(summary: Mapping[str, Any]) -> tuple[str, bool]:
         return f"There is no record of when the {part} was opened.", True
     first = format_time(min(entry["when"] for entry in openings))
     if len(openings) == 1:
-        return f"The {part} was opened once, at {first}.", False
-    text = f"The {part} was opened {len(openings)} times, first at {first}"
+        return f"One opening of the {part} is recorded in this folder, at {first}.", False
+    count = len(openings)
+    text = f"{count} openings of the {part} are recorded in this folder, the first at {first}"
     if len(models) == 1:
         return f"{text}, each time with the same model.", False
     return (
@@ -73,6 +74,21 @@ def describe_openings(summary: Mapping[str, Any]) -> tuple[str, bool]:
         f"scored here, its figures flatter it.",
         True,
     )
+
+
+def _list_openings(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Those of the measured part of the measured dataset, which the last one is of.
+
+    Where no dataset was noted, it may be the same one.
+    """
+    openings: list[Mapping[str, Any]] = summary["openings"]
+    measured = openings[-1].get("dataset") if openings else None
+    return [
+        entry
+        for entry in openings
+        if entry["split"] in (summary["split"], "all")
+        and (measured is None or entry.get("dataset", measured) == measured)
+    ]
 
 
 def format_time(when: str) -> str:
@@ -88,11 +104,13 @@ def make_opening_table(summary: Mapping[str, Any]) -> Table | None:
         [
             text_cell(format_time(entry["when"])),
             text_cell(entry["split"]),
+            text_cell(entry.get("dataset", DASH)[:SHORT]),
             text_cell(entry["sha256"][:SHORT]),
         ]
         for entry in summary["openings"]
     ]
-    heads = ("When", "Part", f"sha256 of the model, first {SHORT}")
+    sums = (f"sha256 of the {what}, first {SHORT}" for what in ("dataset's table", "model"))
+    heads = ("When", "Part", *sums)
     return Table("Openings on record", [Column(head) for head in heads], rows) if rows else None
 
 

@@ -179,12 +179,9 @@ def _warn(found: Mapping[str, Any], words: Mapping[str, str], phrase: str) -> st
 
 
 def _explain_missing(other: str) -> str:
-    if other == "lookup":
-        return (
-            "There is no comparison with the look-up table: it is fitted to registered training "
-            "pairs, and there were none."
-        )
-    return f"There is no comparison with {TRIVIAL_PHRASES[other]}."
+    needed = {"lookup": "registered training pairs", "mean": "training slices"}
+    why = f": it is fitted to {needed[other]}, and there were none" if other in needed else ""
+    return f"There is no comparison with {TRIVIAL_PHRASES[other]}{why}."
 
 
 def _caution(summary: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ WATCHED = "tuning/trial.json"
 WEIGHTS = (
     *("checkpoint_*.pt", "model*.pt", "best/*/model*.pt", ".unfinished-*"),
     *("discriminators/*.pt", "discriminators/sizes.json"),
+    *("trained_images.json", "best/*/trained_images.json"),
 )
 BEGUN, EPOCHS, REASON, SECONDS = "begun", "epochs", "reason", "seconds"  # attributes of a trial
 

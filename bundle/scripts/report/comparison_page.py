@@ -47,7 +47,7 @@ def describe_evaluations(content: dict[str, Any]) -> list[str]:
         lines.append(
             "The splits differ: the figures of a model are too good where it was trained or chosen."
         )
-    if apart := content["fitted_apart"]:
+    if apart := content.get("fitted_apart"):
         rows = " and ".join(ROW_NAMES[name] for name in apart)
         lines.append(f"Fitted to different training data, so once for each evaluation: {rows}.")
     return lines

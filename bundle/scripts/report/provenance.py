@@ -14,7 +14,7 @@ MEANINGS = {
     "train": "training part, which the models have seen",
     "validation": "validation part, by which models are chosen",
     "test": "test part, which is opened after every choice is made",
-    "external": "external test, which no model has seen anything of",
+    "external": "external test, held out from every training on this dataset",
     "all": "whole dataset",
 }
 PARTS = {"train": "training part", "all": "whole dataset"}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.openneuro_server import OpenNeuroServer, running_server
+from tests.slice_dataset_fixture import write_slice_dataset
 
 PROJECT = Path(__file__).resolve().parents[1]
 # These files take longest. Begun first, none keeps one core busy when the other has ended.
@@ -42,6 +43,12 @@ def openneuro_trees(shared_data: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no file lists at {folder}")
     return folder
+
+
+@pytest.fixture(scope="module")
+def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A slice dataset of blobs, of each file of tests its own."""
+    return write_slice_dataset(tmp_path_factory.mktemp("blobs"))
 
 
 @pytest.fixture

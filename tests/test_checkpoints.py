@@ -21,11 +21,6 @@ from tests.training_runs import make_workflow, train
 
 
 @pytest.fixture(scope="module")
-def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_slice_dataset(tmp_path_factory.mktemp("blobs"))
-
-
-@pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, dataset_dir: Path) -> Path:
     """One epoch of three steps, validated since it is the last."""
     output_dir = tmp_path_factory.mktemp("finished")

@@ -27,11 +27,6 @@ def describe(dataset_dir: Path, *, downsamplings: int = 3, **changes: Any) -> di
     return describe_fixed(trainer, options)
 
 
-@pytest.fixture(scope="module")
-def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_slice_dataset(tmp_path_factory.mktemp("blobs"))
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

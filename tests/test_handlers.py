@@ -20,15 +20,9 @@ from scripts.slice_tables import SliceImage
 from scripts.tuning.pruning import ReportValidations
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.slice_dataset_fixture import write_slice_dataset
 from tests.training_runs import find_error, make_workflow, train
 
 IMAGES = ("real_t1w", "fake_t2w", "reconstructed_t1w", "real_t2w", "fake_t1w", "reconstructed_t2w")
-
-
-@pytest.fixture(scope="module")
-def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_slice_dataset(tmp_path_factory.mktemp("blobs"))
 
 
 @pytest.fixture(scope="module")

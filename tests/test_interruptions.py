@@ -20,16 +20,11 @@ from ignite.engine import Events
 from scripts.checkpoints import list_checkpoints, load_newest_checkpoint
 
 from tests.forked_processes import get_forking_context
-from tests.slice_dataset_fixture import BUNDLE, write_slice_dataset
+from tests.slice_dataset_fixture import BUNDLE
 from tests.training_runs import SMALL, list_tensors, make_workflow, train
 
 OPTIONS = {"max_epochs": 4, "sampling": "shuffled"}
 LAST = "checkpoint_00000012.pt"
-
-
-@pytest.fixture(scope="module")
-def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_slice_dataset(tmp_path_factory.mktemp("blobs"))
 
 
 @pytest.fixture(scope="module")

@@ -32,11 +32,6 @@ from tests.training_runs import train
 SIZE = 100  # of a panel, which is shown at twice that
 
 
-@pytest.fixture(scope="module")
-def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_slice_dataset(tmp_path_factory.mktemp("blobs"))
-
-
 def make_examples(seed: int = 0, *, size: int = SIZE) -> Examples:
     """Two examples of noise in the left half, a background of -1 in the right one."""
     generator = torch.Generator().manual_seed(seed)

@@ -14,16 +14,10 @@ from scripts.losses import ssim_loss
 from scripts.networks import PatchDiscriminator, initialise_weights
 from scripts.objectives import _compute_paired_losses
 
-from tests.slice_dataset_fixture import write_slice_dataset
 from tests.test_engines import CPU, NETWORKS, Step, count_passes
 from tests.training_runs import AUGMENTATION, find_error, list_tensors, make_workflow, train
 
 PAIRED = ("recipes/paired.json",)
-
-
-@pytest.fixture(scope="module")
-def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_slice_dataset(tmp_path_factory.mktemp("blobs"))
 
 
 def make_trainer(dataset_dir: Path, *overlays: str, **options: Any) -> Any:

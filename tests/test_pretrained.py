@@ -14,13 +14,7 @@ from scripts.networks import PatchDiscriminator
 from scripts.resume import _load_discriminators, start_training
 from scripts.shipped_models import load_discriminators
 
-from tests.slice_dataset_fixture import write_slice_dataset
 from tests.training_runs import find_error, make_workflow, train
-
-
-@pytest.fixture(scope="module")
-def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_slice_dataset(tmp_path_factory.mktemp("blobs"))
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,8 @@ from scripts.checkpoints import list_checkpoints, load_checkpoint
 from scripts.processes import join_processes, select_device
 
 from tests.parallel_steps import take_steps, take_steps_together
-from tests.slice_dataset_fixture import BUNDLE, write_slice_dataset
+from tests.slice_dataset_fixture import BUNDLE
 from tests.training_runs import SMALL, list_tensors, train
-
-
-@pytest.fixture(scope="module")
-def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_slice_dataset(tmp_path_factory.mktemp("blobs"))
 
 
 def test_two_processes_give_the_weights_of_one_and_may_change_places(

@@ -35,11 +35,6 @@ OWN_CONFIGS = (
 SHARED_WITH_INFERENCE = ("slices", "slice_distance_mm", "features", "blocks", "upsampling")
 
 
-@pytest.fixture(scope="module")
-def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_slice_dataset(tmp_path_factory.mktemp("blobs"))
-
-
 def read(name: str) -> dict[str, Any]:
     return load_config(CONFIGS / f"{name}.json")
 

@@ -13,7 +13,7 @@ from fire.decorators import SetParseFn
 from scripts.command_line import run_command
 from scripts.config_options import is_on
 from scripts.config_references import load_config
-from scripts.described_weights import are_described, mark_card
+from scripts.described_weights import WEIGHTS, mark_card
 from scripts.directions import MODEL_FILES
 from scripts.package_archive import format_large_files, write_archive
 from scripts.packaged_discriminators import copy_discriminators, find_discriminators
@@ -150,10 +150,10 @@ def write_bundle(
     configs["inference"] |= sizes
     configs["train"] |= {**sizes, **judged}
     models = [folder / "models" / name for name in MODEL_FILES.values()]
-    if not are_described(configs["metadata"], models):
+    configs["metadata"] = adapt_metadata(configs["metadata"], configs["inference"], models)
+    if WEIGHTS not in configs["metadata"]:
         card = folder / "docs" / "README.md"
         card.write_text(mark_card(card.read_text(encoding="utf-8"), models), encoding="utf-8")
-    configs["metadata"] = adapt_metadata(configs["metadata"], configs["inference"], models)
     for name, config in configs.items():
         text = json.dumps(config, indent=4, ensure_ascii=False) + "\n"
         (folder / "configs" / f"{name}.json").write_text(text, encoding="utf-8")

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from scripts.report.glossary import COMPARISONS, CONTRASTS, DIRECTIONS, find_quantity
 from scripts.report.numbers import format_number, is_missing
 from scripts.report.tables import name_row
-from scripts.report.training_curves import has_scalars, save_training_curves
+from scripts.report.training_curves import NoScalarsError, save_training_curves
 
 BAR_FIGURES = ("ssim", "psnr", "mae")
 MAX_MODELS = 8  # bars of models in a chart; more cannot be told apart on a phone
@@ -145,10 +145,13 @@ def compute_correlation(real: npt.NDArray[np.uint8], synthetic: npt.NDArray[np.u
 
 def make_training_curves(tensorboard_dir: Path | None) -> str | None:
     """Picture of a run's curves as a data URI, None where none are there yet."""
-    if tensorboard_dir is None or not has_scalars(tensorboard_dir):
+    if tensorboard_dir is None or not list(tensorboard_dir.glob("*tfevents*")):
         return None
     with tempfile.TemporaryDirectory() as folder:
-        picture = save_training_curves(Path(folder) / "curves.webp", tensorboard_dir)
+        try:
+            picture = save_training_curves(Path(folder) / "curves.webp", tensorboard_dir)
+        except NoScalarsError:
+            return None
         return format_uri(picture.read_bytes(), "image/webp")
 
 

@@ -25,6 +25,10 @@ PANEL = {"width": 4.0, "height": 2.4}
 MARGIN = {"left": 0.6, "right": 0.1, "bottom": 0.5, "top": 0.3}
 
 
+class NoScalarsError(ValueError):
+    """A run has event files, but has logged nothing: it has just begun, or ended early."""
+
+
 def load_scalars(event_dir: str | PathLike[str]) -> dict[str, npt.NDArray[np.float64]]:
     """Read the scalars of a run's TensorBoard event files.
 
@@ -33,31 +37,17 @@ def load_scalars(event_dir: str | PathLike[str]) -> dict[str, npt.NDArray[np.flo
 
     Raises:
         FileNotFoundError: there are no event files.
-        ValueError: they hold no scalars.
+        NoScalarsError: they hold no scalars.
     """
-    if not _has_events(event_dir):
+    if not list(Path(event_dir).glob("*tfevents*")):
         raise FileNotFoundError(f"{event_dir}: no TensorBoard event files; train a model first")
-    accumulator = _read_events(event_dir, scalars=0)  # 0: keep all
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it reports every file that it opens
+    accumulator = EventAccumulator(str(event_dir), size_guidance={"scalars": 0})  # 0: keep all
+    accumulator.Reload()
     tags = accumulator.Tags()["scalars"]
     if not tags:
-        raise ValueError(f"{event_dir}: the event files hold no scalars")
+        raise NoScalarsError(f"{event_dir}: the event files hold no scalars")
     return {tag: unique_steps(accumulator.Scalars(tag)) for tag in sorted(tags)}
-
-
-def has_scalars(event_dir: str | PathLike[str]) -> bool:
-    """Whether a run has written some; one that has just begun, or ended early, has none."""
-    return _has_events(event_dir) and bool(_read_events(event_dir, scalars=1).Tags()["scalars"])
-
-
-def _has_events(event_dir: str | PathLike[str]) -> bool:
-    return any(Path(event_dir).glob("*tfevents*"))
-
-
-def _read_events(event_dir: str | PathLike[str], *, scalars: int) -> EventAccumulator:
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it reports every file that it opens
-    accumulator = EventAccumulator(str(event_dir), size_guidance={"scalars": scalars})
-    accumulator.Reload()
-    return accumulator
 
 
 def unique_steps(points: Sequence[Any]) -> npt.NDArray[np.float64]:

@@ -413,6 +413,7 @@ def find_message(error: BaseException | None) -> str:
         ({"output_dir": "study #2"}, "output_dir is 'study ::2': MONAI reads # as ::"),
         ({"input": 20240101}, "input is 20240101, where a path was expected"),
         ({"output_dir": ("a", "b")}, "with a leading ./"),
+        ({"spacing_mm": "1.5mm"}, "spacing_mm is '1.5mm'; expected a number, such as"),
     ],
 )
 def test_a_wrong_option_says_what_was_expected(tmp_path, overrides, message):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from monai.bundle import ConfigParser
-from scripts.config_options import is_on
+from scripts.config_options import check_number, is_on
 from scripts.config_references import load_config, resolve_references
 from scripts.errors import OTHER_NETWORKS, describe_mismatch, find_cause
 
@@ -117,6 +117,32 @@ def test_a_misspelt_option_is_an_error_with_the_right_name(
         train(dataset_dir, tmp_path, max_epocs=3)
     assert "Unknown option --max_epocs (did you mean --max_epochs?)" in find_error(error)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rate": "fast"}, "learning_rate is 'fast'; expected a number, such as"),
+        ({"learning_rate": True}, "learning_rate is True; expected a number"),
+        ({"max_epochs": 2.5}, "max_epochs is 2.5; expected a whole number, such as"),
+        ({"segmenter_steps": "many"}, "segmenter_steps is 'many'; expected a whole number"),
+    ],
+)
+def test_a_word_in_a_numbers_place_is_an_error_that_names_it(
+    options: dict[str, Any], message: str, tmp_path: Path, dataset_dir: Path
+) -> None:
+    with pytest.raises(RuntimeError) as error:
+        train(dataset_dir, tmp_path, **options)
+    assert message in find_error(error)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_numbers_may_be_written_otherwise_lists_or_expressions() -> None:
+    for value in (3, 3.0, "$1 + 2", "@val_interval", [[1, 5], [50, 0]]):
+        check_number("lambda_identity", value, default=0.0)
+        check_number("max_epochs", value, default=200)
+    check_number("scheduler", "word", default={"_target_": "x"})
+    check_number("resume", "true", default=False)
 
 
 @pytest.mark.parametrize(

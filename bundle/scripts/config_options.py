@@ -27,7 +27,8 @@ EXPRESSIONS = ("$", "@", "%")  # how values begin that MONAI evaluates
 def check_option_names(*, configs_dir: str, configs: Sequence[str]) -> None:
     """Fail when the config that calls this holds a top-level id that nothing knows or reads.
 
-    Or a path that is not the one that was typed, see `check_path`.
+    Or a path that is not the one that was typed, see `check_path`, or a word in a number's place,
+    see `check_number`.
     Known is what some configs define, read is what another entry refers to: so a misspelt
     `--max_epocs 3` is an error, the `--plane` of another config too, and an overlay may bring
     components of its own.
@@ -45,13 +46,17 @@ def check_option_names(*, configs_dir: str, configs: Sequence[str]) -> None:
     resolver = _find_resolver()
     names = {name.split(ReferenceResolver.sep)[0] for name in resolver.items} - {""}
     files = [folder / name for name in configs]
-    known = MONAI_IDS.union(*(load_config(path) for path in files if path.is_file()))
+    defaults = [load_config(path) for path in files if path.is_file()]
+    known = MONAI_IDS.union(*defaults)
     unknown = sorted(names - known - _list_references(resolver))
     if unknown:
         raise ValueError(_describe(unknown, known) + _name_owners(unknown, folder))
     for name in sorted(names):
+        value = resolver.items[name].get_config()
         if name in PATHS or name.endswith(PATH_ENDINGS):
-            check_path(name, resolver.items[name].get_config())
+            check_path(name, value)
+        for config in defaults:
+            check_number(name, value, default=config.get(name))
 
 
 def check_path(name: str, value: Any) -> None:
@@ -77,6 +82,23 @@ def check_path(name: str, value: Any) -> None:
                 f"{name} is {str(path)!r}: MONAI reads # as ::, so this is not the path that was "
                 "given. Name one without # and ::, such as a link to it."
             )
+
+
+def check_number(name: str, value: Any, *, default: Any) -> None:
+    """Fail when an option that is a number, or a whole one, is given as something else.
+
+    Args:
+        name: of the option.
+        value: what was given; what MONAI evaluates, and lists and components, are passed over.
+        default: what a config has. Only numbers are compared with.
+    """
+    if isinstance(default, bool) or not isinstance(default, (int, float)):
+        return
+    is_word = isinstance(value, str) and not value.startswith(EXPRESSIONS)
+    is_part = isinstance(default, int) and isinstance(value, float) and not value.is_integer()
+    if is_word or isinstance(value, bool) or is_part:
+        kind = "whole number" if isinstance(default, int) else "number"
+        raise ValueError(f"{name} is {value!r}; expected a {kind}, such as --{name} {default}.")
 
 
 def check_intervals(**counts: int) -> None:

@@ -13,6 +13,7 @@ from scripts.networks import ResnetGenerator
 from tests.inference_config import BUNDLE
 
 SMALL = {"features": 4, "blocks": 1, "upsampling": "resize"}
+SYNTHETIC = "sub-01_space-T1w_desc-synthetic_T2w"  # of sub-01_T1w, without an ending
 
 
 def save_model(folder: Path, name: str = "model.pt", *, seed: int = 0, slices: int = 1) -> Path:

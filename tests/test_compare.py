@@ -1,91 +1,35 @@
-"""Evaluations side by side: the same subjects, the same trivial rows, and nothing overwritten."""
+"""Evaluations side by side: the same subjects, the same trivial rows, on the same data."""
 
 from __future__ import annotations
 
-import csv
-import json
-import re
-import sys
-from collections.abc import Callable, Sequence
-from html import unescape
-from html.parser import HTMLParser
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from scripts.compare import FILES, compare, main
 from scripts.evaluation.path_names import name_paths
 from scripts.evaluation.statistics import bootstrap_interval
 
-SSIM = (0.50, 0.52, 0.55, 0.47, 0.61, 0.58, 0.44, 0.53)  # of eight subjects
-GAINS = (0.0123, 0.0211, 0.0307, 0.0389, 0.0516, 0.0602, 0.0691, 0.0761)
-TRIVIAL_SSIM = {"copy": 0.30, "mean": 0.25}
-Write = Callable[..., Path]
-
-
-def make_metrics(
-    ssim: Sequence[float], subjects: Sequence[str], session: str, models: Sequence[str]
-) -> pd.DataFrame:
-    """Rows of models (the second .1 below the first), of trivial rows and of the real target."""
-    rows = []
-    for subject_id, value in zip(subjects, ssim, strict=True):
-        keys = {"dataset": "phantom", "subject_id": subject_id, "session": session}
-        values = {model: ("model", value - 0.1 * place) for place, model in enumerate(models)}
-        values |= {row: ("trivial", trivial) for row, trivial in TRIVIAL_SSIM.items()}
-        for comparison in ("t2w", "t1w"):
-            for model, (kind, figure) in values.items():
-                figures = {"ssim": figure, "psnr": 20 + 10 * figure, "ngf": 0.8}
-                rows.append(
-                    {"model": model, "kind": kind, "comparison": comparison} | keys | figures
-                )
-            rows.append(
-                {"model": "real", "kind": "real", "comparison": comparison, "ngf": 1} | keys
-            )
-        cycle = {"comparison": "t1w_cycle", "ssim": 0.9, "psnr": 30, "hidden_code_drop": 0.01}
-        rows += [{"model": model, "kind": "model"} | cycle | keys for model in models]
-    return pd.DataFrame(rows)
+from tests.compared_evaluations import (
+    GAINS,
+    SSIM,
+    Write,
+    read_content,
+    run_compare,
+    write_evaluation,
+)
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write an evaluation folder by the contract: metrics.csv and summary.json."""
-
-    def write_evaluation(
-        name: str,
-        ssim: Sequence[float] = SSIM,
-        *,
-        first: int = 1,
-        session: str = "",
-        models: Sequence[str] = ("model",),
-        change: Callable[[pd.DataFrame], pd.DataFrame] = lambda metrics: metrics,
-        **changes: Any,
-    ) -> Path:
-        folder = tmp_path / name
-        folder.mkdir(parents=True)
-        subjects = [f"phantom_sub-{number:02}" for number in range(first, first + len(ssim))]
-        metrics = change(make_metrics(ssim, subjects, session, models))
-        metrics.to_csv(folder / "metrics.csv", index=False, float_format="%.6f")
-        summary = {"format_version": 1, "split": "test", "datasets": ["phantom"], "paired": True}
-        (folder / "summary.json").write_text(json.dumps(summary | changes))
-        return folder
-
-    return write_evaluation
+    return partial(write_evaluation, tmp_path)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., str]:
-    """Compare, by default into a folder of the test."""
-
-    def run_compare(*folders: Path, **options: Any) -> str:
-        return compare(*map(str, folders), **{"output": str(tmp_path / "out"), **options})
-
-    return run_compare
-
-
-def read_content(tmp_path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    return content
+    return partial(run_compare, tmp_path)
 
 
 def select(content: dict[str, Any], part: str, **keys: str) -> list[dict[str, Any]]:
@@ -387,118 +331,3 @@ class TestBadFolders:
     def test_bad_options_are_named(self, run: Callable[..., str], options: dict[str, str]) -> None:
         with pytest.raises(ValueError, match="whole number from 0"):
             run(Path("a"), Path("b"), **options)
-
-
-class Outline(HTMLParser):
-    """Tags of a page, and those that stay open."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "link"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-class TestFiles:
-    def test_the_page_is_whole_escaped_and_asks_for_nothing(
-        self, tmp_path: Path, write: Write, run: Callable[..., str]
-    ) -> None:
-        run(write("a"), write("b<i>"))
-        page = (tmp_path / "out" / "comparison.html").read_text()
-        outline = Outline()
-        outline.feed(page)
-        assert outline.open == []
-        assert not {"script", "img", "i"} & {tag for tag, _ in outline.tags}
-        assert [attrs["href"] for _, attrs in outline.tags if "href" in attrs] == ["data:,"]
-        assert not re.search(r"https?:|@import|url\(", page)
-        assert "prefers-color-scheme: dark" in page
-        assert str(tmp_path) not in page
-
-    def test_table_page_and_csv_show_the_same_numbers(
-        self, tmp_path: Path, write: Write, run: Callable[..., str]
-    ) -> None:
-        better = [value + gain for value, gain in zip(SSIM, GAINS, strict=True)]
-        text = run(write("a", better), write("b"))
-        page = unescape(re.sub(r"<[^>]*>", " ", (tmp_path / "out" / FILES[0]).read_text()))
-        low, high = bootstrap_interval(GAINS, seed=0)
-        row = f"a \N{MINUS SIGN} b +0.045 {low:+.3f} to {high:+.3f} .008 .008 8"
-        assert row in " ".join(text.split())
-        assert row in " ".join(page.split())
-        with (tmp_path / "out" / "comparison.csv").open(newline="") as file:
-            (found,) = (
-                each
-                for each in csv.DictReader(file)
-                if (each["kind"], each["comparison"], each["figure"])
-                == ("difference", "t2w", "ssim")
-            )
-        assert float(found["mean"]) == pytest.approx(0.045)
-        assert (float(found["low"]), float(found["p"])) == (pytest.approx(low), 2 / 2**8)
-        assert found["other"] == "b"
-
-    def test_an_earlier_comparison_is_replaced_only_when_asked(
-        self, tmp_path: Path, write: Write, run: Callable[..., str]
-    ) -> None:
-        folders = write("a"), write("b")
-        kept = tmp_path / "out" / "notes.txt"
-        run(*folders)
-        kept.write_text("mine")
-        before = {path: path.read_bytes() for path in kept.parent.iterdir()}
-        with pytest.raises(FileExistsError, match=r"comparison.html.*--overwrite true"):
-            run(*folders, seed=1)
-        assert {path: path.read_bytes() for path in kept.parent.iterdir()} == before
-        run(*folders, seed=1, overwrite="true")
-        assert read_content(tmp_path)["seed"] == 1
-        assert kept.read_text() == "mine"
-
-    def test_one_file_of_an_earlier_comparison_is_enough_to_stop(
-        self, tmp_path: Path, write: Write, run: Callable[..., str]
-    ) -> None:
-        (tmp_path / "out").mkdir()
-        (tmp_path / "out" / "comparison.csv").write_text("mine")
-        with pytest.raises(FileExistsError, match=r"comparison.csv: already there"):
-            run(write("a"), write("b"))
-
-    def test_an_error_writes_nothing(
-        self, tmp_path: Path, write: Write, run: Callable[..., str]
-    ) -> None:
-        with pytest.raises(ValueError, match="different data"):
-            run(write("a"), write("b", split="validation"))
-        assert not (tmp_path / "out").exists()
-
-
-class TestCommand:
-    def test_the_command_prints_the_table(
-        self,
-        tmp_path: Path,
-        write: Write,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        write("1e3", SSIM[:7])  # names that are numbers, and one figure, stay text
-        write("2", SSIM[:7])
-        monkeypatch.chdir(tmp_path)
-        options = ["--figures", "ssim", "--output", "out"]
-        monkeypatch.setattr(sys, "argv", ["compare", "1e3", "2", *options])
-        main()
-        printed = capsys.readouterr().out
-        assert "No p-value of 7 subjects" in printed
-        assert printed.endswith(f"Written: {', '.join(f'out/{name}' for name in FILES)}\n")
-        assert read_content(tmp_path)["rows"][0]["model"] == "1e3"
-
-    def test_an_error_is_one_clear_line(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(sys, "argv", ["compare", str(tmp_path), str(tmp_path / "none")])
-        with pytest.raises(SystemExit) as raised:
-            main()
-        assert raised.value.code == (
-            f"error: {tmp_path}/summary.json: there is no such file; expected a folder that "
-            "`run evaluate` finished."
-        )

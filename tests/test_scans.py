@@ -136,8 +136,11 @@ def test_of_a_slice_dataset_the_volumes_on_their_own_grids_are_taken(tmp_path):
     ]  # fmt: skip
 
 
-def test_what_holds_nothing_is_refused_by_name(tmp_path):
+def test_what_holds_nothing_is_refused_by_name(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(ValueError, match="current folder, as no --input .*: nothing to translate"):
+        list_scans(".", "t1w_to_t2w")
     with pytest.raises(ValueError, match="empty: nothing to translate. Expected a NIfTI file"):
         list_sources(tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match="no such file or folder"):

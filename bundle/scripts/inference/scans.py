@@ -56,7 +56,8 @@ def list_scans(source: str, direction: str, participant_label: str | None = None
         raise ValueError(f"--participant_label needs a BIDS dataset; {folder.name} holds no sub-*.")
     root, paths = _find_scans(source, contrast, participant_label)
     if not paths:
-        raise ValueError(f"{root.name}: nothing to translate. {WAY_OUT.format(contrast=contrast)}")
+        name = root.name or "the current folder, as no --input names another"
+        raise ValueError(f"{name}: nothing to translate. {WAY_OUT.format(contrast=contrast)}")
     return _name_scans(paths, root, direction)
 
 

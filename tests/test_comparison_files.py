@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from html import unescape
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from tests.compared_evaluations import (
     run_compare,
     write_evaluation,
 )
+from tests.page_outline import Outline
 
 
 @pytest.fixture
@@ -35,31 +35,13 @@ def run(tmp_path: Path) -> Callable[..., str]:
     return partial(run_compare, tmp_path)
 
 
-class Outline(HTMLParser):
-    """Tags of a page, and those that stay open."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "link"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
 class TestFiles:
     def test_the_page_is_whole_escaped_and_asks_for_nothing(
         self, tmp_path: Path, write: Write, run: Callable[..., str]
     ) -> None:
         run(write("a"), write("b<i>"))
         page = (tmp_path / "out" / "comparison.html").read_text()
-        outline = Outline()
-        outline.feed(page)
+        outline = Outline(page)
         assert outline.open == []
         assert not {"script", "img", "i"} & {tag for tag, _ in outline.tags}
         assert [attrs["href"] for _, attrs in outline.tags if "href" in attrs] == ["data:,"]

@@ -5,10 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-import re
 import shutil
-from html import unescape
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +16,7 @@ from matplotlib import image as mpl_image
 from data_prep.report import load_sessions, write_report
 from data_prep.report_figures import draw_contour, make_checkerboard, make_pictures, upright
 from data_prep.session_summary import compute_far_out
+from tests.page_outline import Outline, read_text
 from tests.tiny_dataset import REGISTRATION, write_tiny_dataset
 
 
@@ -32,33 +30,9 @@ def page(dataset: Path) -> str:
     return write_report(dataset).read_text()
 
 
-class Outline(HTMLParser):
-    """What a reader, seeing or not, finds on a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "img", "br", "path", "use"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in ("path", "use"):
-            assert self.open.pop() == tag
-
-
 @pytest.fixture(scope="module")
 def outline(page: str) -> Outline:
-    parser = Outline()
-    parser.feed(page)
-    return parser
-
-
-def read_text(page: str) -> str:
-    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page)))
+    return Outline(page)
 
 
 def test_the_page_asks_for_nothing_from_outside(page: str, outline: Outline) -> None:

@@ -10,8 +10,6 @@ import json
 import math
 import re
 import shutil
-from html import unescape
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -31,31 +29,9 @@ from scripts.report.volumes import format_picture, load_shown, make_pictures
 from torch.utils.tensorboard import SummaryWriter
 
 from tests.evaluation_folder import SHAPE, turn_volumes, write_evaluation
+from tests.page_outline import Outline, read_text
 
-VOID = {"meta", "link", "img", "br", "input", "path", "use", "image"}
 EVIL = "<script>alert(1)</script>"
-
-
-class Outline(HTMLParser):
-    """What a reader, seeing or not, finds on a page."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def find(self, name: str) -> list[dict[str, str | None]]:
-        return [attrs for tag, attrs in self.tags if tag == name]
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +54,6 @@ def unpaired_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_page(
         write_evaluation(tmp_path_factory.mktemp("evaluation"), paired=False)
     ).read_text()
-
-
-def read_text(page: str) -> str:
-    """What stands on a page for a reader."""
-    shown = re.sub(r"<(script|style).*?</\1>", " ", page, flags=re.DOTALL)
-    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", shown)))
 
 
 def write_verdicts(folder: Path, **options: Any) -> list[Verdict]:

@@ -145,12 +145,12 @@ def compute_correlation(real: npt.NDArray[np.uint8], synthetic: npt.NDArray[np.u
 
 def make_training_curves(tensorboard_dir: Path | None) -> str | None:
     """Picture of a run's curves as a data URI, None where none are there yet."""
-    if tensorboard_dir is None or not list(tensorboard_dir.glob("*tfevents*")):
+    if tensorboard_dir is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         try:
             picture = save_training_curves(Path(folder) / "curves.webp", tensorboard_dir)
-        except NoScalarsError:
+        except (FileNotFoundError, NoScalarsError):
             return None
         return format_uri(picture.read_bytes(), "image/webp")
 

@@ -280,12 +280,13 @@ def test_a_figure_that_was_not_measured_is_a_dash_with_a_title(page: str) -> Non
 
 
 def test_an_evaluation_of_unknown_registration_and_one_session_is_described(tmp_path: Path) -> None:
-    write_evaluation(tmp_path, subjects=1, label="NA", registration=None)
+    write_evaluation(tmp_path, subjects=1, label="NA", registration=None, views=2)
     summary = load_summary(tmp_path)
     summary["shown"] = [summary["shown"][0] | {"rank": "only"}]
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     page = write_page(tmp_path).read_text()
     assert "mutual information, T2w registered to T1w not known" in read_text(page)
+    assert "views of a slice 2" in read_text(page)
     assert "On this one subject better than copying the input, the mean" in read_text(page)
     session = read_viewer(page)["sessions"][0]
     assert session["label"] == "T1w → T2w, the only session, SSIM 0.620: heads_sub-03"

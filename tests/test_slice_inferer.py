@@ -8,7 +8,7 @@ import pytest
 import torch
 from monai.data import MetaTensor, list_data_collate
 from monai.inferers import SliceInferer
-from scripts.inference.slice_inferer import NeighbouringSliceInferer, View, choose_views
+from scripts.inference.slice_inferer import NeighbouringSliceInferer
 from scripts.slice_tables import list_images
 
 VIEW_LIST = [[0, 0, 0], [0, 0, 1], [1, 2, 0], [2, 1, 1]]
@@ -107,24 +107,6 @@ def test_the_three_results_of_a_slice_are_averaged():
     result = inferer(as_batch(values), network)[0, 0, 0, 0]
     expected = [-1, 1.15, 2.3, 3.3]
     torch.testing.assert_close(torch.as_tensor(result), torch.tensor(expected))
-
-
-@pytest.mark.parametrize("view", choose_views(VIEW_LIST, 4, "axial"))
-def test_views_are_undone(view: View):
-    images = torch.randn(2, 3, 8, 9)
-    assert torch.equal(view.undo(view.show(images)), images)
-
-
-def test_a_view_moves_and_mirrors():
-    image = torch.zeros(4, 5)
-    image[1, 1] = 1
-    assert View((1, 2), False).show(image).nonzero().tolist() == [[2, 3]]
-    assert View((0, 0), True).show(image).nonzero().tolist() == [[2, 1]]
-
-
-def test_sagittal_slices_are_not_mirrored():
-    assert not any(view.is_mirrored for view in choose_views(VIEW_LIST, 4, "sagittal"))
-    assert any(view.is_mirrored for view in choose_views(VIEW_LIST, 4, "coronal"))
 
 
 def test_mean_and_spread_of_two_networks():

@@ -37,6 +37,7 @@ def write_results(
     translator: SessionTranslator,
     measured: Measured,
     unpaired: Sequence[dict[str, Any]],
+    views: int,
     dataset_dir: str,
     split: str,
     evaluation_dir: str,
@@ -48,6 +49,7 @@ def write_results(
         translator: of the sessions, to save those that are shown.
         measured: figures of pairs; may be empty.
         unpaired: rows of `measure_unpaired`.
+        views: in which each slice was translated.
         dataset_dir: slice dataset that was evaluated.
         split: part of it.
         evaluation_dir: folder of the results; files of an earlier evaluation are replaced.
@@ -67,6 +69,7 @@ def write_results(
         "openings": note_opening(
             folder, dataset_dir=dataset_dir, split=split, sha256=choice.chosen.sha256
         ),
+        "views": views,
         "unpaired": list(unpaired),
     }
     if len(translator):

@@ -15,33 +15,9 @@ from tqdm import tqdm
 from scripts.config_options import is_on
 from scripts.intensity import BACKGROUND
 from scripts.neighbouring_slices import count_steps, find_neighbours
+from scripts.views import View, choose_views
 
 Network = Callable[..., Tensor]
-
-
-@dataclass(frozen=True)
-class View:
-    """One way to show a slice: moved by some pixels, and mirrored left to right or not.
-
-    Attributes:
-        shift: pixels along both in-plane axes. What leaves at one edge enters at the other, where
-            there is background.
-        is_mirrored: along the first in-plane axis, which runs from left to right in axial and
-            coronal slices.
-    """
-
-    shift: tuple[int, int]
-    is_mirrored: bool
-
-    def show(self, images: Tensor) -> Tensor:
-        """Change (..., height, width)."""
-        moved = torch.roll(images, self.shift, dims=(-2, -1))
-        return moved.flip(-2) if self.is_mirrored else moved
-
-    def undo(self, images: Tensor) -> Tensor:
-        """Change them back."""
-        straight = images.flip(-2) if self.is_mirrored else images
-        return torch.roll(straight, [-pixels for pixels in self.shift], dims=(-2, -1))
 
 
 @dataclass(frozen=True)
@@ -63,25 +39,6 @@ def compute_slice_spacing_mm(volumes: Tensor) -> float:
         return 1.0
     affine = volumes.affine.reshape(-1, 4, 4)[0]
     return float(torch.linalg.vector_norm(affine[:3, 2]))
-
-
-def choose_views(view_list: Sequence[Sequence[int]], count: int, plane: str) -> list[View]:
-    """Return the first `count` views; in sagittal slices none is mirrored, front is not back.
-
-    Args:
-        view_list: (shift along the first axis, along the second, 1 where mirrored).
-        count: how many.
-        plane: of the slices.
-
-    Raises:
-        ValueError: there are not that many.
-    """
-    if not 1 <= count <= len(view_list):
-        raise ValueError(f"views is {count}; expected 1 to {len(view_list)}.")
-    return [
-        View((int(rows), int(columns)), bool(mirrored) and plane != "sagittal")
-        for rows, columns, mirrored in view_list[:count]
-    ]
 
 
 class NeighbouringSliceInferer(Inferer):

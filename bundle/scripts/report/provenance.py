@@ -24,6 +24,7 @@ LOOKED_AT_OFTEN = ("train", "validation")
 def describe_totals(summary: Mapping[str, Any]) -> dict[str, str]:
     """The figures at the top of the page; counts are of pairs."""
     totals = {"models": str(len(_list_measured(summary))), "seed": str(summary["seed"])}
+    totals["views of a slice"] = str(summary.get("views", 1))  # absent before there was a choice
     if summary["paired"]:
         counts = {name: f"{summary[name]:,}" for name in ("subjects", "sessions", "slices")}
         information = _describe_registration(summary["registration"])

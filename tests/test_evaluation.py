@@ -14,8 +14,6 @@ import pandas as pd
 import pytest
 import torch
 from scripts.checkpoints import list_checkpoints
-from scripts.directions import MODEL_FILES
-from scripts.evaluation.candidates import find_candidates
 from scripts.evaluation.leakage import check_candidates_unseen, check_unseen
 from scripts.evaluation.metrics import masked_psnr, masked_ssim
 from scripts.trained_images import (
@@ -27,7 +25,7 @@ from scripts.trained_images import (
 )
 
 from tests.slice_dataset_fixture import SPLITS, write_slice_dataset
-from tests.training_runs import find_error, train
+from tests.training_runs import find_error, train, write_models
 
 
 def evaluate(dataset_dir: Path, output_dir: Path, **options: Any) -> dict[str, Any]:
@@ -380,41 +378,6 @@ def test_a_mask_of_zeros_and_another_grid_are_named(
     with pytest.raises(RuntimeError) as error:
         evaluate(*run, evaluated_dir=str(other))
     assert "sub-01" in find_error(error) and words in find_error(error)
-
-
-def test_candidates_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:
-    paths = [tmp_path / run / "checkpoint_00000005.pt" for run in ("a.v1", "a.v2")]
-    for path in paths:
-        path.parent.mkdir()
-        path.touch()
-    found = find_candidates(",".join(map(str, paths)))
-    assert [each.label for each in found] == ["a.v1", "a.v2"]
-    assert [each.label for each in find_candidates([str(paths[0])])] == ["checkpoint_00000005"]
-
-
-@pytest.mark.parametrize("row", ["real", "copy", "inverted", "mean", "lookup"])
-def test_a_candidate_does_not_take_the_name_of_another_row(tmp_path: Path, row: str) -> None:
-    write_models(tmp_path / row)
-    assert [each.label for each in find_candidates(str(tmp_path / row))] == [f"{row} (model)"]
-
-
-def test_a_folder_that_is_there_is_no_pattern(tmp_path: Path) -> None:
-    folders = [write_models(tmp_path / name) for name in ("run[1]", "run1")]
-    assert [each.path for each in find_candidates(str(folders[0]))] == [folders[0]]
-    assert len(find_candidates(str(tmp_path / "run*"))) == 2
-
-
-def write_models(folder: Path) -> Path:
-    """Empty files where a candidate's generators lie."""
-    folder.mkdir(parents=True)
-    for name in MODEL_FILES.values():
-        (folder / name).touch()
-    return folder
-
-
-def test_no_model_is_an_error_that_says_what_is_expected(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"Expected a checkpoint_\*\.pt"):
-        find_candidates(str(tmp_path))
 
 
 def test_the_splits_of_the_fixture_are_those_that_these_tests_count_on() -> None:

@@ -14,8 +14,15 @@ from scripts.losses import ssim_loss
 from scripts.networks import PatchDiscriminator, initialise_weights
 from scripts.objectives import _compute_paired_losses
 
-from tests.test_engines import CPU, NETWORKS, Step, count_passes
-from tests.training_runs import AUGMENTATION, find_error, list_tensors, make_workflow, train
+from tests.one_step import CPU, NETWORKS, Step
+from tests.training_runs import (
+    AUGMENTATION,
+    count_passes,
+    find_error,
+    list_tensors,
+    make_workflow,
+    train,
+)
 
 PAIRED = ("recipes/paired.json",)
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
+from scripts.directions import MODEL_FILES
+from torch import nn
 
 from tests.slice_dataset_fixture import BUNDLE
 
@@ -92,3 +94,18 @@ def find_error(error: pytest.ExceptionInfo[BaseException]) -> str:
         messages.append(f"{type(current).__name__}: {current}")
         current = current.__cause__
     return "\n".join(messages)
+
+
+def count_passes(network: nn.Module) -> list[int]:
+    """Return a list that grows by the batch size of each call."""
+    sizes: list[int] = []
+    network.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    return sizes
+
+
+def write_models(folder: Path) -> Path:
+    """Empty files where a candidate's generators lie."""
+    folder.mkdir(parents=True)
+    for name in MODEL_FILES.values():
+        (folder / name).touch()
+    return folder

@@ -165,7 +165,7 @@ def test_uncertainty_of_a_single_pass_is_refused_with_the_way_out(tmp_path):
     save_model(tmp_path)
     source = save_head(tmp_path / "heads", "sub-01", "T1w", seed=1)
     with pytest.raises(RuntimeError) as caught:
-        run(tmp_path, input=str(source), uncertainty=True)
+        run(tmp_path, input=str(source), uncertainty=True, views=1)
     assert "--views 4" in find_error(caught)
 
 

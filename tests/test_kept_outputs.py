@@ -94,7 +94,7 @@ def test_other_settings_replace_nothing_even_where_an_output_is_missing(tmp_path
     source = save_head(tmp_path / "heads", "sub-01", "T1w", seed=1)
     run(tmp_path, input=str(source))
     before = (tmp_path / "out" / f"{SYNTHETIC}.nii.gz").read_bytes()
-    for change in ({"views": 2, "uncertainty": True}, {"largest_value": 4000}):
+    for change in ({"views": 4, "uncertainty": True}, {"largest_value": 4000}):
         (outcome,) = run(tmp_path, input=str(source), **change)
         assert outcome.status == "exists"
         assert "OTHER PARAMETERS" in outcome.message

@@ -71,6 +71,7 @@ def test_its_steps_around_the_network_have_the_values_of_the_config():
         f"{config['size']} x {config['size']}",
         f"(batch, {config['slices']}, {config['size']}, {config['size']})",
         f"at {config['slice_distance_mm']} mm distance",
+        f"the second of {('one', 'two')[config['views'] - 1]} views",
         f"multiply by {find_values(after, 'largest_value')[0]}",
     }
     assert {words for words in said if words not in steps[0]} == set()

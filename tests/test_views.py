@@ -14,7 +14,7 @@ from scripts.views import View, ViewedGenerator, choose_views, view_generators
 
 from tests.inference_config import BUNDLE
 
-INFERENCE = BUNDLE / "configs" / "inference.json"
+INFERENCE, EVALUATE = (BUNDLE / "configs" / f"{name}.json" for name in ("inference", "evaluate"))
 VIEW_LIST = [[0, 0, 0], [0, 0, 1], [1, 2, 0], [2, 1, 1]]
 
 
@@ -38,6 +38,10 @@ def test_sagittal_slices_are_not_mirrored_and_no_view_comes_twice():
     with pytest.raises(ValueError, match="views is 4; expected 1 to 3"):
         choose_views(VIEW_LIST, 4, "sagittal")
     assert any(view.is_mirrored for view in choose_views(VIEW_LIST, 4, "coronal"))
+
+
+def test_by_default_an_evaluation_measures_what_inference_makes():
+    assert load_config(EVALUATE)["views"] == load_config(INFERENCE)["views"]
 
 
 def make_generators() -> Generators:

@@ -58,6 +58,7 @@ def make_workflow(folder: Path, device: str) -> Any:
         brain_extraction="none",
         bias_correction=False,
         refuse_unfit=False,
+        views=1,  # as the plain loop
         overwrite=True,
         features=FEATURES,
         blocks=BLOCKS,

@@ -49,7 +49,7 @@ def write_folds(dataset_dir: Path, output_dir: Path, *, folds: int, seed: int) -
     """
     _check(dataset_dir, output_dir, folds)
     slices = pd.read_parquet(dataset_dir / "slices.parquet")
-    splits = pd.read_csv(dataset_dir / "splits.tsv", sep="\t", dtype=str)
+    splits = pd.read_csv(dataset_dir / "splits.tsv", sep="\t", dtype=str, keep_default_na=False)
     parts = _deal_out(slices, splits, folds, seed)
     written = []
     for fold in range(1, folds + 1):

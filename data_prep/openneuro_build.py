@@ -166,8 +166,8 @@ def list_files(task: SessionTask) -> Iterator[Path]:
 def is_finished(task: SessionTask) -> bool:
     """Whether a session was done before with the scans that it has now, or had."""
     try:
-        section = load_stages(task.bundle).section
-        key, _ = compute_key(task, section=section, method=describe_method(task), reread=False)
+        stages = load_stages(task.bundle)
+        key, _ = compute_key(task, stages=stages, method=describe_method(task), reread=False)
     except (OSError, ValueError):
         return False
     return is_done(task, key)

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.bids import Exclusion, ScanSession
+from data_prep.stages import Stages
 from data_prep.store import (
     FORMAT_VERSION,
     SESSIONS,
+    SHARD_ENDS,
     SHARDS,
     compute_sha256,
     read_json,
@@ -62,13 +64,13 @@ def record_path(output_dir: Path, session: ScanSession) -> Path:
 
 
 def compute_key(
-    task: SessionTask, *, section: Any, method: str, reread: bool = True
+    task: SessionTask, *, stages: Stages, method: str, reread: bool = True
 ) -> tuple[str, dict[str, str]]:
     """Hash of everything that the shards depend on, and the sha256 of each input.
 
     Args:
         task: the session.
-        section: of the preprocessing.
+        stages: of the preprocessing.
         method: what the brain extraction that was asked for means here and now.
         reread: whether files are read again whose checksum was verified before.
 
@@ -87,7 +89,8 @@ def compute_key(
     parts = {
         "format_version": FORMAT_VERSION,
         "inputs": inputs,
-        "preprocessing": section,
+        "preprocessing": stages.section,
+        "brain_limits": stages.brain_limits,
         "brain_extraction": method,
         "tools": describe_tools(),
     }
@@ -177,9 +180,21 @@ def write_record(
     write_json(record_path(task.output_dir, task.session), record)
 
 
-def remove_record(task: SessionTask) -> None:
-    """Take back what was vouched for."""
-    record_path(task.output_dir, task.session).unlink(missing_ok=True)
+def withdraw(task: SessionTask) -> None:
+    """Take back what an earlier run made of a session: tables that count it, images, record.
+
+    The group step writes the tables again; until then a reader sees no finished dataset.
+    """
+    path = record_path(task.output_dir, task.session)
+    record = read_json(path) if path.is_file() else {"shards": [], "volumes": []}
+    files = [task.output_dir / name for name in record["volumes"]]
+    for stem in record["shards"]:
+        files += [task.output_dir / SHARDS / f"{stem}{end}" for end in SHARD_ENDS]
+    if files:
+        (task.output_dir / "dataset.json").unlink(missing_ok=True)
+    for file in files:
+        file.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 def leave_out(

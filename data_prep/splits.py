@@ -81,12 +81,11 @@ def assign_splits(
     stored stays: later groups fill the parts that are short. A group in several datasets counts in
     the first by name; groups that are sites are dealt out over all datasets
     together. One in a dataset that is held out is external everywhere, since an external test must
-    share no patient with training. A dataset whose stored groups are all external stays
-    held out.
+    share no patient with training.
 
     Args:
         pairs: every (dataset, group).
-        hold_out: datasets that are external.
+        hold_out: datasets that are external, those of earlier runs too.
         existing: earlier assignments.
         salt: text that makes another draw.
 
@@ -97,8 +96,7 @@ def assign_splits(
     for dataset, group in pairs:
         datasets_of[group].add(dataset)
     parts = _read_stored(existing)
-    held_out = {*hold_out, *_stay_external(existing)}
-    _hold_out(datasets_of, held_out, parts)
+    _hold_out(datasets_of, set(hold_out), parts)
     at_home: dict[str, list[str]] = defaultdict(list)
     for group, datasets in datasets_of.items():
         if parts.get(group) != "external":
@@ -122,12 +120,6 @@ def _read_stored(existing: Mapping[DatasetGroup, str]) -> dict[str, str]:
                 f"{parts.get(group) or ', '.join(SPLITS)}. Build into a new folder."
             )
     return parts
-
-
-def _stay_external(existing: Mapping[DatasetGroup, str]) -> set[str]:
-    """Datasets that an earlier run held out."""
-    others = {dataset for (dataset, _), part in existing.items() if part != "external"}
-    return {dataset for dataset, _ in existing} - others
 
 
 def _hold_out(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Stages:
     brain_extraction: str  # the method asked for
     resolve_method: Callable[[], str]  # of brain extraction: what makes the mask here and now
     section: dict[str, Any]  # `preprocessing` of inference.json, references resolved
+    brain_limits: dict[str, Any]  # what a mask must keep to, or its volume is left out
     max_in_plane_spacing_mm: float
 
 
@@ -69,5 +70,6 @@ def _load_stages(bundle: Path, brain_extraction: str | None, changed_ns: int) ->
         brain_extraction=str(parser.get_parsed_content("brain_extraction")),
         resolve_method=parser.get_parsed_content("resolve_brain_extraction"),
         section=parser.get_parsed_content("preprocessing_section"),
+        brain_limits=asdict(parser.get_parsed_content("brain_limits")),
         max_in_plane_spacing_mm=float(parser.get_parsed_content("max_in_plane_spacing_mm")),
     )

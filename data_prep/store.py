@@ -20,6 +20,7 @@ from data_prep.slices import SliceStack, describe_slices
 FORMAT_VERSION = 1
 UNFINISHED = ".unfinished-"  # prefix of files that a killed run leaves behind
 SHARDS, SESSIONS, SOURCES = Path("shards"), Path("sessions"), Path("sources")
+SHARD_ENDS = (".npy", "_mask.npy", "_dseg.npy", ".json")  # of the files that a shard may have
 RAW, DOWNLOADS = Path("raw"), Path("downloads")  # scans fetched from a server, and their checksums
 VOLUMES = Path("volumes")  # the same images at their own resolution, where they were asked for
 

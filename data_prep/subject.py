@@ -25,7 +25,7 @@ from data_prep.session_records import (
     is_done,
     leave_out,
     read_exclusions,
-    remove_record,
+    withdraw,
     write_record,
 )
 from data_prep.shipped_masks import describe_method, select_stages
@@ -63,18 +63,18 @@ def prepare_session(task: SessionTask) -> list[Exclusion]:
 
 def _prepare(task: SessionTask) -> list[Exclusion]:
     try:
-        section, method = load_stages(task.bundle).section, describe_method(task)
-        key, inputs = compute_key(task, section=section, method=method)
+        stages, method = load_stages(task.bundle), describe_method(task)
+        key, inputs = compute_key(task, stages=stages, method=method)
         if is_done(task, key):
             return read_exclusions(task)
         volumes, exclusions = prepare_volumes(task, select_stages(task))
-        remove_record(task)  # it would vouch for shards that are about to change
+        withdraw(task)  # its record would vouch for shards that are about to change
         shards = [_write_volume(task, volume, key, inputs) for volume in volumes]
         files = write_session_volumes(task, volumes) if task.write_volumes else []
     except Exception as error:  # whatever it is must not cost the other sessions
         logger.debug("%s", task.session.subject_id, exc_info=True)
         return leave_out(task, describe_error(error))
-    made_by = describe_making(section, method)
+    made_by = describe_making(stages.section, method)
     write_record(task, key, made_by, shards=shards, volumes=files, exclusions=exclusions)
     return exclusions
 

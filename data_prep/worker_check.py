@@ -26,12 +26,13 @@ def describe_software(bundle: Path, methods: Collection[str | None]) -> dict[str
         ).resolve_method()
         for method in methods
     }
-    section = json.dumps(load_stages(bundle).section, sort_keys=True)
+    stages = load_stages(bundle)
+    text = json.dumps([stages.section, stages.brain_limits], sort_keys=True)
     return {
         "python": platform.python_version(),
         **describe_tools(),
         "code": hash_code(bundle),
-        "preprocessing": hashlib.sha256(section.encode()).hexdigest(),
+        "preprocessing": hashlib.sha256(text.encode()).hexdigest(),
         **made_by,
     }
 

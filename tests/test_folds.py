@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ from data_prep.output_folder import check_output
 from data_prep.report import write_report
 from data_prep.store import read_json
 from data_prep.verify import verify_dataset
+from data_prep.verify_form import load_tsv
 from tests.slice_dataset_fixture import write_slice_dataset
 from tests.tiny_dataset import write_tiny_dataset
 
@@ -49,6 +51,19 @@ def test_every_group_with_a_pair_is_tested_on_exactly_once(dataset: Path, tmp_pa
         assert {"train", "validation", "test"} <= set(fold.values())
         assert fold[EXTERNAL] == "external"
         assert fold[ALONE] == "train"
+
+
+def test_a_group_may_be_called_na(dataset: Path, tmp_path: Path) -> None:
+    """As pandas takes for a missing value unless it is told otherwise."""
+    named = Path(shutil.copytree(dataset, tmp_path / "named"))
+    table = pd.read_parquet(named / "slices.parquet").replace({"group": {"blobs_sub-01": "NA"}})
+    table.to_parquet(named / "slices.parquet")
+    text = (named / "splits.tsv").read_text()
+    (named / "splits.tsv").write_text(text.replace("\tblobs_sub-01\t", "\tNA\t"))
+    for fold in write_folds(named, tmp_path / "folds", folds=3, seed=0):
+        splits = load_tsv(fold / "splits.tsv").set_index("group")["split"]
+        slices = pd.read_parquet(fold / "slices.parquet").groupby("group")["split"].first()
+        assert splits["NA"] == slices["NA"]
 
 
 def test_a_fold_is_read_like_any_dataset(dataset: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import gzip
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from scripts.nifti import VolumeReader, load_volume
 from scripts.nifti_output import FREE_TEXT_FIELDS, save_volume_like, write_atomically
 
@@ -61,8 +62,12 @@ def with_value(value):
 
 
 def singular():
+    return with_axes(np.diag([1.0, 1.0, 0.0]))
+
+
+def with_axes(axes):
     image = make_image()
-    image.set_sform(np.diag([1.0, 1.0, 0.0, 1.0]), 1)
+    image.set_sform(nib.affines.from_matvec(axes), 1)
     return image
 
 
@@ -76,6 +81,9 @@ def singular():
         (with_value(1), "empty or constant"),
         (without_affine(), "no usable affine"),
         (singular(), "not invertible"),
+        (with_axes(np.diag([1.0, 1000.0, 1.0])), "voxels of 1 x 1e.03 x 1 mm. Expected 0.05 to"),
+        (with_axes(np.diag([0.001, 1.0, 1.0])), "voxels of 0.001 x 1 x 1 mm"),
+        (make_image((1, 1, 50)), "one row of voxels"),
         (nib.Nifti1Image(np.ones((3, 3, 3), dtype=np.complex64), np.eye(4)), "one real value"),
     ],
 )
@@ -178,6 +186,17 @@ def test_forms_that_disagree_are_warned_about(tmp_path, caplog):
     image.set_qform(np.diag([-2.0, 2, 2, 1]), 1)
     load_volume(save(tmp_path, image))
     assert "sform and qform disagree by up to 12 mm" in caplog.text
+
+
+@pytest.mark.parametrize("degrees", [0.1, 5.7])
+def test_sheared_axes_are_warned_about_and_turned_ones_are_not(tmp_path, caplog, degrees):
+    shear = np.eye(3)
+    shear[0, 1] = np.tan(np.radians(degrees))
+    turned = Rotation.from_rotvec([0.3, -0.2, 0.5]).as_matrix()
+    load_volume(save(tmp_path, with_axes(turned @ np.diag([1.0, 1.0, 4.0]))))
+    assert not caplog.records
+    load_volume(save(tmp_path, with_axes(turned @ shear)))
+    assert ("sheared by 5.7 degrees" in caplog.text) == (degrees > 1)
 
 
 def test_voxels_of_another_grid_are_refused(tmp_path):

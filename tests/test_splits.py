@@ -111,10 +111,11 @@ def test_a_held_out_dataset_is_external_and_takes_shared_groups_along(
     assert "group shared is external in a too" in caplog.text
 
 
-def test_what_was_held_out_stays_so_when_the_option_is_left_away() -> None:
-    first = assign_splits(groups_of("b", 3), hold_out=["b"], existing={})
-    second = assign_splits(groups_of("b", 9), hold_out=[], existing=first)
-    assert count_parts(second, "b") == {"external": 9}
+def test_a_dataset_whose_only_group_so_far_is_shared_with_a_held_out_one_is_not_held_out() -> None:
+    shared = [("a", "shared"), ("b", "shared")]
+    first = assign_splits(shared, hold_out=["b"], existing={})
+    later = assign_splits([*shared, *groups_of("a", 10)], hold_out=["b"], existing=first)
+    assert count_parts(later, "a") == {"train": 8, "validation": 1, "test": 1, "external": 1}
 
 
 def test_what_trained_cannot_be_held_out_later() -> None:

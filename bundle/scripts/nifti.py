@@ -23,6 +23,9 @@ from scripts.shard_volumes import load_shard
 SUFFIXES = (".nii", ".nii.gz")
 SHARD_SUFFIX = ".npy"
 LARGEST_DISAGREEMENT_MM = 2.0
+# Of scans of people; beyond, a unit is wrong or the affine is none.
+VOXEL_SIZES_MM = (0.05, 50.0)
+LARGEST_SHEAR_DEGREES = 0.5  # rounded headers reach some hundredths
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +95,25 @@ def check_affine(image: nib.Nifti1Image, *, name: str) -> None:
     affine = np.asarray(image.affine)
     if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise ValueError(f"{name}: the affine is not invertible.\nFound: {affine.tolist()}")
+    _check_voxel_axes(affine[:3, :3], name=name)
+
+
+def _check_voxel_axes(axes: NDArray[np.float64], *, name: str) -> None:
+    """Raise ValueError where voxels have no plausible size; warn where axes are sheared."""
+    sizes = np.linalg.norm(axes, axis=0)
+    if sizes.min() < VOXEL_SIZES_MM[0] or sizes.max() > VOXEL_SIZES_MM[1]:
+        raise ValueError(
+            f"{name}: voxels of {' x '.join(f'{size:.3g}' for size in sizes)} mm. Expected "
+            f"{VOXEL_SIZES_MM[0]} to {VOXEL_SIZES_MM[1]} mm along each axis: correct the header."
+        )
+    cosines = np.abs(np.triu((axes / sizes).T @ (axes / sizes), k=1)).max()
+    if (shear := float(np.degrees(np.arcsin(min(cosines, 1.0))))) > LARGEST_SHEAR_DEGREES:
+        logger.warning(
+            "%s: its axes are sheared by %.1f degrees, as after an affine registration, so slices "
+            "are interpolated across each other. Better give the scan as it was before.",
+            name,
+            shear,
+        )
 
 
 def _compare_forms(header: nib.Nifti1Header, shape: tuple[int, ...], *, name: str) -> None:
@@ -134,6 +156,10 @@ def check_voxels(voxels: NDArray[np.float32], *, name: str) -> None:
         raise ValueError(
             f"{name}: {bad} of {voxels.size} voxels are NaN or infinite. Expected finite numbers: "
             "find out where they come from, or set them to 0 if they lie in the background."
+        )
+    if sorted(voxels.shape)[:2] == [1, 1]:
+        raise ValueError(
+            f"{name}: one row of voxels (shape {voxels.shape}). Expected a slice or a volume."
         )
     if voxels.size == 0 or voxels.min() == voxels.max():
         raise ValueError(f"{name}: the volume is empty or constant (shape {voxels.shape}).")

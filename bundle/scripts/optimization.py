@@ -37,8 +37,9 @@ def linear_decay(epoch: int, *, constant_epochs: int, decay_epochs: int) -> floa
 
     Args:
         epoch: counted from 0.
-        constant_epochs: epochs at the full rate.
-        decay_epochs: epochs on the way to 0, which the one after them would reach; 0 for no decay.
+        constant_epochs: epochs before the decay.
+        decay_epochs: epochs of the decay, the first still at the full rate; the one after the last
+            would reach 0. 0 for no decay.
     """
     if decay_epochs == 0:
         return 1.0

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from scripts.evaluation.checkerboard import checkerboard_ratio
 from scripts.evaluation.evaluator import COMPARISONS
 from scripts.evaluation.hidden_codes import HiddenCodeTest
-from scripts.evaluation.metrics import masked_ssim
+from scripts.evaluation.metrics import masked_ssim, mean_decibels
 from scripts.evaluation.multiscale import ms_ssim
 from scripts.evaluation.segmenter import measure_dice
 from scripts.evaluation.session_volume import SessionVolume
@@ -161,7 +161,7 @@ def pool_slices(by_slice: Mapping[str, Tensor], target: Tensor, mask: Tensor) ->
         "mae": float((by_slice["mae"] * weights).nansum()),
         "nmse": squared_error / energy if energy else math.inf,
         "earlier_ssim": float(by_slice["earlier_ssim"].mean()),
-        "earlier_psnr": float(by_slice["earlier_psnr"].mean()),
+        "earlier_psnr": mean_decibels(by_slice["earlier_psnr"]),
     }
 
 

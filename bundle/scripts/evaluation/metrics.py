@@ -172,7 +172,16 @@ def earlier_system_psnr(prediction: Tensor, target: Tensor) -> float:
     For reading its tables beside ours only: half of every slice is background.
     """
     error = (prediction.double() - target.double()).square().mean(dim=(1, 2, 3))
-    return float((10 * torch.log10(EARLIER_SYSTEM_DATA_RANGE**2 / error)).mean())
+    return mean_decibels(10 * torch.log10(EARLIER_SYSTEM_DATA_RANGE**2 / error))
+
+
+def mean_decibels(by_slice: Tensor) -> float:
+    """Mean PSNR (dB) of slices (n,), without those that have no error, such as dark tips.
+
+    One of them would make the mean infinite; without any error it is infinity.
+    """
+    finite = by_slice[by_slice.isfinite()]
+    return float(finite.mean()) if len(finite) else math.inf
 
 
 def earlier_system_ssim(prediction: Tensor, target: Tensor) -> float:

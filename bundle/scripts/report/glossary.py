@@ -183,7 +183,7 @@ QUANTITIES = (
         "earlier_psnr",
         "PSNR, earlier",
         "Earlier system's figure, for reading old tables only: whole slices on [-1, 1], background "
-        "included, which adds several dB.",
+        "included, which adds several dB; slices without any error are left out.",
         "higher",
         "no upper end",
         decimals=2,

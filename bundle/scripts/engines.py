@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
+from filelock import BaseFileLock
 from ignite.engine import Events
 from monai.engines import Trainer
 from monai.engines.utils import IterationEvents
@@ -108,6 +109,7 @@ class CycleGanTrainer(Trainer):
         self.structure_loss = structure_loss
         self.patch_contrast = patch_contrast
         self.loss_scaler = scaler
+        self.lock: BaseFileLock | None = None
         self.precision = select_precision(precision, self.state.device)
         self.accumulation = accumulation
         self._compute_generators = compile_function(compute_generators, compilation)
@@ -116,13 +118,16 @@ class CycleGanTrainer(Trainer):
 
     def run(self) -> None:
         """Train until `max_epochs`, or leave a training that has got there as it is."""
-        self._check_weights()
-        if self.state.epoch >= self.state.max_epochs:
-            logger.info(
-                "Trained for %d epochs already; a larger --max_epochs goes on.", self.state.epoch
-            )
-            return
         with ExitStack() as self.resources:  # files and bars of handlers, also after an error
+            if self.lock is not None:
+                self.resources.callback(self.lock.release, force=True)
+            self._check_weights()
+            if self.state.epoch >= self.state.max_epochs:
+                logger.info(
+                    "Trained for %d epochs already; a larger --max_epochs goes on.",
+                    self.state.epoch,
+                )
+                return
             self.resources.callback(stop_workers, self.data_loader)
             Workflow.run(self)  # Trainer.run would make a deprecated scaler for CUDA
 

@@ -32,7 +32,8 @@ def test_its_python_example_runs_from_another_folder(tmp_path, monkeypatch):
         "SCAN": str(scan),
         "OUT": str(tmp_path / "out"),
     }
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()  # without scans, which `load` must not look for
+    monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.setattr(sys, "path", [*sys.path])
     exec(compile(example, "docs/README.md", "exec"), names)  # noqa: S102
     assert (tmp_path / "out" / "sub-01_space-T1w_desc-synthetic_T2w.nii.gz").is_file()

@@ -14,6 +14,7 @@ from scripts.intensity import MaskImaged, compute_percentiles_in_mask
 from scripts.preprocessing import (
     CropOrPadAboutMaskd,
     OrientToPlaned,
+    SmoothInPlaned,
     compute_in_plane_margins,
     compute_smoothing_sigma_mm,
 )
@@ -242,3 +243,14 @@ def test_a_slice_of_another_plane_is_refused():
         OrientToPlaned("image", plane="axial")({"image": coronal})
     with pytest.raises(ValueError, match="Expected one of"):
         OrientToPlaned("image", plane="transversal")
+
+
+@pytest.mark.parametrize("spacing_mm", [0.0, -1.5])
+def test_a_spacing_that_monai_would_take_for_as_it_is_is_refused(spacing_mm):
+    with pytest.raises(ValueError, match=f"spacing_mm is {spacing_mm}; expected mm above 0"):
+        SmoothInPlaned("image", target_spacing_mm=spacing_mm, max_spacing_mm=3.0)
+
+
+def test_a_frame_without_pixels_is_refused():
+    with pytest.raises(ValueError, match="size is 0; expected pixels a side"):
+        CropOrPadAboutMaskd("image", "brain_mask", size=0)

@@ -93,7 +93,6 @@ def test_every_option_is_described_and_every_description_is_of_an_option() -> No
         "bundle_root",
         "inference_config",
         "discriminator_def_t2w",
-        "layout",
     }
 
 
@@ -126,9 +125,19 @@ def test_a_misspelt_option_is_an_error_with_the_right_name(
         ({"learning_rate": True}, "learning_rate is True; expected a number"),
         ({"max_epochs": 2.5}, "max_epochs is 2.5; expected a whole number, such as"),
         ({"segmenter_steps": "many"}, "segmenter_steps is 'many'; expected a whole number"),
+        ({"epoch_length": 0}, "epoch_length is 0; expected 1 or more"),
+        ({"features": 0}, "features is 0; expected 1 or more"),
+        ({"seed": -1}, "seed is -1; expected 0 or more"),
+        ({"pool_size": -1}, "pool_size is -1; expected 0 or more"),
+        ({"val_slice_step": 0}, "val_slice_step is 0; expected 1 or more"),
+        ({"val_max_subjects": 0}, "val_max_subjects is 0; expected 1 or more"),
+        ({"ranking_slice_step": 0}, "ranking_slice_step is 0; expected 1 or more"),
+        ({"betas": [0.5]}, "betas is [0.5]; expected two in [0, 1)"),
+        ({"betas": [0.5, 1.0]}, "betas is [0.5, 1.0]; expected two in [0, 1)"),
+        ({"memory_format": "rows"}, "memory_format is 'rows'; expected one of ['contiguous_form"),
     ],
 )
-def test_a_word_in_a_numbers_place_is_an_error_that_names_it(
+def test_a_value_with_which_nothing_could_be_done_is_an_error_that_names_it(
     options: dict[str, Any], message: str, tmp_path: Path, dataset_dir: Path
 ) -> None:
     with pytest.raises(RuntimeError) as error:

@@ -22,13 +22,20 @@ PATH_ENDINGS = ("_dir", "_dirs")
 PATH_LISTS = frozenset(["candidates", "ensemble_dirs"])
 PRETRAINED_DIRS = ("pretrained_dir", "pretrained_discriminators_dir")
 EXPRESSIONS = ("$", "@", "%")  # how values begin that MONAI evaluates
+LEAST = {  # of options with which torch would fail later on, or nothing would be done in silence
+    "seed": 0,
+    "pool_size": 0,
+    **dict.fromkeys(["features", "discriminator_features", "epoch_length", "batch_size"], 1),
+    **dict.fromkeys(["val_batch_size", "val_max_subjects", "val_slice_step"], 1),
+    **dict.fromkeys(["ranking_slice_step", "segmenter_slice_step"], 1),
+}
 
 
 def check_option_names(*, configs_dir: str, configs: Sequence[str]) -> None:
     """Fail when the config that calls this holds a top-level id that nothing knows or reads.
 
-    Or a path that is not the one that was typed, see `check_path`, or a word in a number's place,
-    see `check_number`.
+    Or a path that is not the one that was typed, see `check_path`, or what cannot be meant by a
+    number, see `check_number` and `check_least`.
     Known is what some configs define, read is what another entry refers to: so a misspelt
     `--max_epocs 3` is an error, the `--plane` of another config too, and an overlay may bring
     components of its own.
@@ -55,6 +62,7 @@ def check_option_names(*, configs_dir: str, configs: Sequence[str]) -> None:
         value = resolver.items[name].get_config()
         if name in PATHS or name.endswith(PATH_ENDINGS):
             check_path(name, value)
+        check_least(name, value)
         for config in defaults:
             check_number(name, value, default=config.get(name))
 
@@ -99,6 +107,17 @@ def check_number(name: str, value: Any, *, default: Any) -> None:
     if is_word or isinstance(value, bool) or is_part:
         kind = "whole number" if isinstance(default, int) else "number"
         raise ValueError(f"{name} is {value!r}; expected a {kind}, such as --{name} {default}.")
+
+
+def check_least(name: str, value: Any) -> None:
+    """Fail when an option is less than what anything could be done with.
+
+    Args:
+        name: of the option.
+        value: what was given; all but numbers is passed over.
+    """
+    if isinstance(value, (int, float)) and value < LEAST.get(name, value):
+        raise ValueError(f"{name} is {value}; expected {LEAST[name]} or more.")
 
 
 def check_intervals(**counts: int) -> None:

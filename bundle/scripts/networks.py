@@ -15,6 +15,17 @@ from scripts.convolutions import ReflectConvolution, ResizeConvolution, RowConvo
 from scripts.padding import pad_far_edges
 
 Network = TypeVar("Network", bound=nn.Module)
+LAYOUTS = {
+    "contiguous_format": torch.contiguous_format,
+    "channels_last": torch.channels_last,
+}
+
+
+def select_layout(memory_format: str) -> torch.memory_format:
+    """How weights and images lie in memory, by name; ValueError for another one."""
+    if memory_format not in LAYOUTS:
+        raise ValueError(f"memory_format is {memory_format!r}; expected one of {[*LAYOUTS]}.")
+    return LAYOUTS[memory_format]
 
 
 class ResidualBlock(nn.Module):

@@ -16,6 +16,13 @@ def list_parameters(*, networks: Sequence[nn.Module | None]) -> list[nn.Paramete
     return [parameter for network in present for parameter in network.parameters()]
 
 
+def check_betas(betas: Sequence[float]) -> tuple[float, float]:
+    """Return the two decays of Adam's moments; ValueError where they are not two in [0, 1)."""
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f"betas is {betas}; expected two in [0, 1), as --betas [0.5,0.999].")
+    return betas[0], betas[1]
+
+
 def scale_learning_rate(learning_rate: float, *, batch_size: int, rule: str) -> float:
     """Return the learning rate for a batch.
 

@@ -92,6 +92,8 @@ class SmoothInPlaned(MapTransform):
         self, keys: KeysCollection, *, target_spacing_mm: float, max_spacing_mm: float
     ) -> None:
         super().__init__(keys)
+        if target_spacing_mm <= 0:  # which MONAI's Spacing would take for "as it is"
+            raise ValueError(f"spacing_mm is {target_spacing_mm}; expected mm above 0, as 1.5.")
         self.target_spacing_mm = target_spacing_mm
         self.max_spacing_mm = max_spacing_mm
 
@@ -159,6 +161,8 @@ class CropOrPadAboutMaskd(MapTransform, InvertibleTransform):
         self, keys: KeysCollection, mask_key: str, *, size: int, allow_missing_keys: bool = False
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        if size < 1:
+            raise ValueError(f"size is {size}; expected pixels a side, as 128.")
         self.mask_key = mask_key
         self.size = size
         self.pad = Pad(value=0)

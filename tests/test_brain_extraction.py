@@ -8,7 +8,7 @@ import pytest
 from scripts.brain_extraction import (
     extract_brain,
     extract_with_deepbet,
-    keep_largest_component,
+    keep_large_components,
     load_mask,
     mask_brain_extracted,
 )
@@ -23,12 +23,18 @@ def as_image(voxels):
     return nib.Nifti1Image(np.asarray(voxels, dtype=np.float32), np.eye(4))
 
 
-def test_the_largest_component_is_kept_and_filled():
+def test_specks_are_dropped_and_holes_are_filled():
     mask = ball(10)
     mask[16, 16, 16] = False
-    mask[0, 0, 0] = True
-    np.testing.assert_array_equal(keep_largest_component(mask), ball(10))
-    assert not keep_largest_component(np.zeros((3, 3, 3), dtype=bool)).any()
+    mask[0, 0, :3] = True
+    np.testing.assert_array_equal(keep_large_components(mask), ball(10))
+    assert not keep_large_components(np.zeros((3, 3, 3), dtype=bool)).any()
+
+
+def test_both_temporal_lobes_of_a_low_slice_are_kept():
+    lobes = np.zeros((40, 40, 1), dtype=bool)
+    lobes[5:15, 5:25] = lobes[25:35, 8:20] = True
+    np.testing.assert_array_equal(mask_brain_extracted(as_image(100.0 * lobes)), lobes)
 
 
 def test_brain_extracted_input_is_its_own_mask():

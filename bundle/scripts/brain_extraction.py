@@ -28,16 +28,19 @@ LARGEST_BRAIN_FRACTION = 0.75
 # Of a brain scaled to mean 0 and standard deviation 1 about half is well below 0; ringing of a
 # resampling leaves under 1 % of small negative values in real scans.
 LARGEST_NEGATIVE_PART = 0.25
+# Of the largest component: low slices and slabs show temporal lobes and cerebellum apart.
+SMALLEST_COMPONENT = 0.01
 
 
-def keep_largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest 6-connected component of a mask, its holes filled."""
+def keep_large_components(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The 6-connected components of a mask that are no specks, their holes filled."""
     labels, count = label(mask)
     if count == 0:
         return mask
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    return np.asarray(binary_fill_holes(labels == sizes.argmax()), dtype=np.bool_)
+    kept = sizes >= SMALLEST_COMPONENT * sizes.max()
+    return np.asarray(binary_fill_holes(kept[labels]), dtype=np.bool_)
 
 
 def mask_brain_extracted(image: nib.Nifti1Image) -> NDArray[np.bool_]:
@@ -49,7 +52,7 @@ def mask_brain_extracted(image: nib.Nifti1Image) -> NDArray[np.bool_]:
     """
     voxels = np.asarray(image.dataobj)
     _check_signs(voxels)
-    mask = keep_largest_component(voxels > 0)
+    mask = keep_large_components(voxels > 0)
     fraction = float(mask.mean())
     if fraction > LARGEST_BRAIN_FRACTION:
         raise ValueError(

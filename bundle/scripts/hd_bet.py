@@ -72,8 +72,8 @@ def describe() -> str:
 def _check_installed() -> None:
     if find_spec("HD_BET") is None:
         raise ValueError(
-            "HD-BET is not installed. Install the extra hdbet as the README says, or use "
-            "brain_extraction deepbet."
+            "HD-BET is not installed. Install it as docs/README.md of the bundle says under "
+            "Inference, or use brain_extraction deepbet."
         )
 
 

@@ -117,8 +117,9 @@ def read_weights(folder: Path) -> Weights:
 def _check_present(folder: Path, name: str) -> None:
     if not (folder / name).is_file():
         raise FileNotFoundError(
-            f"HD-BET: no weights at {folder / name}. Get them with python -m data_prep "
-            "fetch_weights, name their folder in HDBET_WEIGHTS, or use brain_extraction deepbet."
+            f"HD-BET: no weights at {folder / name}. Get them with the project's python -m "
+            "data_prep fetch_weights, name their folder in HDBET_WEIGHTS, or use brain_extraction "
+            "deepbet."
         )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from filelock import FileLock
 from scripts import tune
 from scripts.tuning import candidates, full_trainings, options
 from scripts.tuning.confirmation import (
     Confirmation,
+    _compare_seeds,
     compare_recipes,
     find_better,
     find_decisive,
@@ -91,6 +93,18 @@ def test_a_mean_whose_interval_holds_nothing_is_no_gain(tmp_path):
     said = write_confirmation(content, confirmation, comparison="t2w", figure="ssim")
     assert "Keep the default" in said
     assert not (tmp_path / "confirmed.json").exists()
+
+
+def test_a_subject_of_two_sessions_counts_once_in_the_mean_of_a_seed(tmp_path):
+    confirmation = Confirmation({"tuned": {}}, (0,), tmp_path, tmp_path, {})
+    rows = [("sub-01", "ses-01", 0.1), ("sub-01", "ses-02", 0.3), ("sub-02", "ses-01", 0.6)]
+    table = pd.DataFrame(
+        {"model": "tuned", "comparison": "t2w", "dataset": "d", "subject_id": subject}
+        | {"session": f"{session} seed 0", "ssim": value, "psnr": value, "mae": value}
+        for subject, session, value in rows
+    )
+    found = _compare_seeds(table, confirmation)
+    assert [row["ssim"] for row in found] == pytest.approx([(0.2 + 0.6) / 2])
 
 
 def test_the_interval_over_seeds_is_students():

@@ -187,7 +187,7 @@ def _average_common(
 
 
 def _list_seeds(table: pd.DataFrame, found: list[str]) -> list[dict[str, Any]]:
-    """Mean of each row's figures for each seed: how much of a difference is chance.
+    """Mean over subjects of each row's figures for each seed: how much of a difference is chance.
 
     In the sessions that all seeds of a row have: other subjects are another chance.
     """
@@ -198,6 +198,7 @@ def _list_seeds(table: pd.DataFrame, found: list[str]) -> list[dict[str, Any]]:
     session = [models["model"], models["comparison"], models["subject_id"], parts["name"]]
     models = models[models.groupby(session)["seed"].transform("nunique") == seeds]
     keys = ["model", "seed", "comparison"]
-    means = models.groupby(keys, sort=False)[list(DECISIVE)].mean().reset_index()
+    subjects = models.groupby([*keys, "dataset", "subject_id"], sort=False)[list(DECISIVE)].mean()
+    means = subjects.groupby(level=keys, sort=False).mean().reset_index()
     listed: Any = without_nan(means.to_dict(orient="records"))
     return list(listed)

@@ -117,11 +117,13 @@ def _describe(confirmation: Confirmation, name: str, first: Any) -> dict[str, An
 
 
 def _compare_seeds(table: pd.DataFrame, confirmation: Confirmation) -> list[dict[str, Any]]:
-    """Mean of each recipe's figures for each seed: how much of a difference is chance."""
+    """Mean over subjects of each recipe's figures for each seed: how much is chance."""
+    keys = ["model", "comparison"]
     rows: list[dict[str, Any]] = []
     for seed in confirmation.seeds:
         part = table[table["session"].str.endswith(f" seed {seed}")]
-        means = part.groupby(["model", "comparison"], sort=False)[list(FIGURES)].mean()
+        subjects = part.groupby([*keys, "dataset", "subject_id"], sort=False)[list(FIGURES)].mean()
+        means = subjects.groupby(level=keys, sort=False).mean()
         found: Any = means.reset_index().to_dict(orient="records")
         rows += [{"seed": seed, **row} for row in found]
     return rows

@@ -95,32 +95,6 @@ class FromNetworkRanged(MapTransform):
         return result
 
 
-class DivideByCoveraged(MapTransform):
-    """Undo what an interpolation took from voxels at the edge of a mask, beside a background of 0.
-
-    Where it saw less than half of the mask, half is assumed: noise would be scaled up.
-
-    Args:
-        keys: interpolated images, in [0, 1].
-        coverage_key: the mask of 0 and 1, interpolated the same way.
-        allow_missing_keys: whether images may be absent.
-    """
-
-    def __init__(
-        self, keys: KeysCollection, coverage_key: str, *, allow_missing_keys: bool = False
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.coverage_key = coverage_key
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Divide every key, (1, x, y, z) as the coverage is."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            coverage = result[self.coverage_key].as_tensor().clamp(0.5, 1.0)
-            result[key] = (result[key] / coverage.to(result[key].device)).clamp(0, 1)
-        return result
-
-
 class MaskImaged(MapTransform):
     """Set everything outside a mask to 0."""
 

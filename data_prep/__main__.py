@@ -145,6 +145,8 @@ COMMANDS: dict[str, Callable[..., Command]] = {
 def main() -> int:
     """Run one command; what can be expected to go wrong ends with one clear line."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    # fire takes -h for the first letter of an option
+    sys.argv[1:] = ["--help" if text == "-h" else text for text in sys.argv[1:]]
     try:
         check_options(sys.argv[1:], COMMANDS)
         command = fire.Fire(COMMANDS, name="python -m data_prep", serialize=str)

@@ -72,7 +72,7 @@ def index_dataset(
         ValueError: It is no BIDS dataset, a participant is missing, or nothing is usable.
     """
     dataset = dataset or (root.resolve() if root.name in ("", "..") else root).name
-    chosen = _select_subjects(str(root), _list_subjects(root), participant_label)
+    chosen = _select_subjects(str(root), list_subjects(root), participant_label)
     files = {name: _read_subject(root / name) for name in chosen}
     return _index_subjects(str(root), dataset, files, Path.is_file)
 
@@ -103,7 +103,7 @@ def index_listing(
     return _index_subjects(dataset, dataset, files, lambda path: True)
 
 
-def _list_subjects(root: Path) -> list[str]:
+def list_subjects(root: Path) -> list[str]:
     """Names of the subject folders, in natural order."""
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"

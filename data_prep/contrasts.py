@@ -58,6 +58,8 @@ def prepare_alone(
     head = as_nifti(loaded["image"])
     extracted = stages.extract_brain(loaded)
     check_mask(stages, extracted["brain_mask"])
+    if fault := stages.check_extracted.find_fault(extracted["image"], extracted["brain_mask"]):
+        raise ValueError(f"{fault} Give its input the method none: --brain_extraction NAME=none.")
     method = str(extracted["brain_mask"].meta["brain_extraction"])
     native = stages.correct_bias(extracted)
     data = sample_for_network(stages, native)

@@ -45,8 +45,8 @@ def find_url() -> str:
     """Address from which the installed HD-BET would download; ValueError without HD-BET."""
     if find_spec("HD_BET") is None:
         raise ValueError(
-            "HD-BET is not installed, so the address of its weights is not known. Install the "
-            "extra hdbet as the README says, or pass --url."
+            f"{LICENCE}\nHD-BET is not installed, so this address is not known. Install the extra "
+            "hdbet as the README says, or pass --url."
         )
     from HD_BET.paths import ZENODO_DOWNLOAD_URL
 

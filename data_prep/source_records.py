@@ -119,7 +119,8 @@ def _check_groups(groups: Mapping[tuple[str, str], str], names: Collection[str])
     if unknown := sorted({name for name, _ in groups}.difference(names)):
         raise ValueError(
             f"the table of groups names the dataset {unknown[0]}, which is no input. Expected one "
-            f"of {', '.join(sorted(names))}."
+            f"of {', '.join(sorted(names))}: mend its name, leave its rows out until it is built, "
+            "or give it to --inputs too."
         )
 
 

@@ -14,6 +14,11 @@ from monai.bundle import ConfigParser
 DEFAULT_BUNDLE = Path(__file__).resolve().parents[1] / "bundle"
 CONFIG = Path("configs/inference.json")
 
+NAMES = (
+    *("load_volume", "extract_brain", "correct_bias", "to_network"),
+    *("check_brain_mask", "check_extracted"),
+)
+
 Stage = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -30,6 +35,7 @@ class Stages:
     correct_bias: Stage
     to_network: Stage
     check_brain_mask: Callable[[Any, Any], Any]  # mask and affine to a MaskQuality
+    check_extracted: Any  # finds brains that are extracted anew
     brain_extraction: str  # the method asked for
     resolve_method: Callable[[], str]  # of brain extraction: what makes the mask here and now
     section: dict[str, Any]  # `preprocessing` of inference.json, references resolved
@@ -63,8 +69,7 @@ def _load_stages(bundle: Path, brain_extraction: str | None, changed_ns: int) ->
     parser["bundle_root"] = str(bundle)
     if brain_extraction is not None:
         parser["brain_extraction"] = brain_extraction
-    names = ("load_volume", "extract_brain", "correct_bias", "to_network", "check_brain_mask")
-    stages = {name: parser.get_parsed_content(name) for name in names}
+    stages = {name: parser.get_parsed_content(name) for name in NAMES}
     return Stages(
         **stages,
         brain_extraction=str(parser.get_parsed_content("brain_extraction")),

@@ -10,6 +10,7 @@ import pytest
 from bids2table import parse_bids_entities
 
 from data_prep.bids import Exclusion, ScanSession, index_dataset
+from data_prep.bids_inputs import choose_participants
 from data_prep.bids_names import shard_stem
 from data_prep.dataset_description import read_dataset_description
 
@@ -323,3 +324,17 @@ def test_real_folders_are_indexed_completely(
     present = Counter((s.t1w is not None, s.t2w is not None) for s in sessions)
     assert (present[True, True], present[True, False], present[False, True]) == expected
     assert exclusions == []
+
+
+def test_each_input_gives_those_of_the_participants_that_it_has(tmp_path: Path) -> None:
+    for site, subjects in (("a", (1, 2)), ("b", (2, 3))):
+        for subject in subjects:
+            (tmp_path / site / f"sub-{subject}").mkdir(parents=True)
+    folders = {site: tmp_path / site for site in "ab"}
+    chosen = choose_participants(folders, ["sub-1", "2"])
+    assert chosen == {"a": ["sub-1", "sub-2"], "b": ["sub-2"]}
+    assert choose_participants(folders, None) == {"a": None, "b": None}
+    with pytest.raises(ValueError, match="no participant sub-4 in any input. Found in a: sub-1, s"):
+        choose_participants(folders, ["1", "4"])
+    with pytest.raises(ValueError, match="b has none of the participants sub-1"):
+        choose_participants(folders, ["1"])

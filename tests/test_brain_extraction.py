@@ -90,3 +90,9 @@ def test_no_brain_is_an_error():
 def test_deepbet_says_when_it_finds_none():
     with pytest.raises(ValueError, match="deepbet found no brain"):
         extract_with_deepbet(as_image(np.zeros((20, 20, 20))))
+
+
+@pytest.mark.parametrize("method", ["auto", "deepbet", "hd-bet"])
+def test_no_brain_is_looked_for_in_a_single_slice(method):
+    with pytest.raises(ValueError, match=r"single slice \(shape \(20, 20, 1\)\).*none"):
+        extract_brain(as_image(np.ones((20, 20, 1))), method)

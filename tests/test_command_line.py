@@ -70,3 +70,10 @@ def test_a_fault_of_the_program_is_not_hidden(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["fail"])
     with pytest.raises(RuntimeError, match="a fault"):
         run_command(fail, name="fail")
+
+
+def test_the_short_flag_for_help_is_none_of_data_prep_either(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["data_prep", "bids", "-h"])
+    with pytest.raises(SystemExit) as ended:
+        data_prep_program.main()
+    assert ended.value.code == 0

@@ -119,7 +119,7 @@ def test_a_brain_that_is_extracted_anew_is_warned_about(caplog):
         image = MetaTensor(torch.where(head > 0, 1.0, surroundings), meta=dict(mask.meta))
         image.meta["filename_or_obj"] = "scan.nii"
         check({"image": image, "mask": mask})
-        assert ("pass --brain_extraction none" in caplog.text.lower()) == warned
+        assert ("Pass --brain_extraction none --overwrite true" in caplog.text) == warned
     mask.meta["brain_extraction"] = "none"
     caplog.clear()
     check({"image": image, "mask": mask})

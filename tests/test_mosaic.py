@@ -45,6 +45,17 @@ def test_a_single_slice_is_shown_alone():
     assert (section.axis, section.index) == (2, 0)
 
 
+def test_the_title_above_a_single_slice_is_not_cut_off(tmp_path):
+    mask = make_mask()[:, :, 14:15]
+    title = "sub-01_ses-2_T1w.nii.gz: synthetic, not a measurement"
+    save_mosaic(
+        tmp_path / "a.png", rows={"": mask * 0.0}, mask=mask, spacing_mm=(1, 1, 5), title=title
+    )
+    picture = mpl_image.imread(tmp_path / "a.png")[..., :3]
+    assert picture[:25, [0, 1, -2, -1]].max() < 0.1  # black at both ends of the line
+    assert picture[:25].max() > 0.5
+
+
 def test_an_empty_mask_is_an_error():
     with pytest.raises(ValueError, match="nothing to show"):
         choose_sections(np.zeros((4, 4, 4), dtype=bool), (1.0, 1.0, 1.0))

@@ -7,7 +7,13 @@ import subprocess
 import sys
 
 import pytest
-from scripts.inference.outcomes import Outcome, OutcomeTable, format_outcomes, load_outcomes
+from scripts.inference.outcomes import (
+    OTHER_SETTINGS,
+    Outcome,
+    OutcomeTable,
+    format_outcomes,
+    load_outcomes,
+)
 
 from tests.inference_config import BUNDLE
 
@@ -44,7 +50,15 @@ def test_what_an_earlier_run_found_out_stays_when_outputs_do(tmp_path):
         table.add(Outcome("a.nii", "t1w_to_t2w", "exists", "out", message="OTHER MODEL"))
     (row,) = load_outcomes(table.path)
     assert (row.status, row.seconds, row.brain_cm3) == ("exists", 2.5, 1200.0)
-    assert row.message == "OTHER MODEL the mask is odd"
+    assert row.message == "OTHER MODEL When they were made: the mask is odd"
+
+
+def test_outputs_of_other_settings_that_stay_are_a_warning(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    table = OutcomeTable(str(tmp_path))
+    table.add(Outcome("a.nii", "t1w_to_t2w", "exists", "out"))
+    table.add(Outcome("b.nii", "t1w_to_t2w", "exists", "out", message=OTHER_SETTINGS))
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
 
 
 def test_two_processes_lose_no_row(tmp_path):

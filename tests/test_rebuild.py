@@ -11,7 +11,7 @@ import pytest
 
 from data_prep import build as build_step
 from data_prep.verify import verify_dataset
-from tests.small_builds import build, read_exclusions
+from tests.small_builds import build, read_exclusions, run_cli
 from tests.small_heads import make_quick_bundle, save_dataset, save_head
 
 
@@ -72,3 +72,12 @@ def test_what_was_held_out_stays_so_when_the_option_is_left_away(heads, tmp_path
     build(out, heads, bundle=make_quick_bundle())
     splits = pd.read_csv(out / "splits.tsv", sep="\t")
     assert splits["split"].tolist() == ["external"] * 3
+
+
+def test_a_brain_that_would_be_extracted_anew_is_left_out_with_the_way_out(tmp_path, shared_data):
+    """Of a real stroke patient; a method that looks for brains in heads bites into this one."""
+    out = tmp_path / "out"
+    run_cli("bids", out, inputs=shared_data / "cstar", brain_extraction="cstar=deepbet")
+    reason = read_exclusions(out)["sub-01_T1w.nii.gz"]
+    assert "seems to be brain-extracted, and deepbet has masked it anew" in reason
+    assert "--brain_extraction NAME=none" in reason

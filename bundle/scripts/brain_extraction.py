@@ -136,7 +136,12 @@ def extract_brain(image: nib.Nifti1Image, method: str) -> tuple[NDArray[np.bool_
         FileNotFoundError: there is no such mask file.
         ValueError: unknown method, no brain found, or a mask that does not fit.
     """
-    if check_method(method) == "auto":
+    if check_method(method) in ("auto", "deepbet", "hd-bet") and 1 in image.shape:
+        raise ValueError(
+            f"a single slice (shape {image.shape}), in which no brain can be looked for. Pass "
+            "--brain_extraction none if it shows nothing else, or a mask file."
+        )
+    if method == "auto":
         mask, used = select_automatically(image)
     elif method in METHODS:
         mask, used = METHODS[method](image), method

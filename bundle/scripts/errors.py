@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import textwrap
 from types import FrameType, TracebackType
 
 # How MONAI begins the errors that it wraps others into.
@@ -50,7 +51,8 @@ def describe_mismatch(error: RuntimeError) -> str:
     """Say what `load_state_dict` complains about, and what to do."""
     if "generator_optimizer" in str(error):
         return "this is a checkpoint of a training. Give the model.pt that the training wrote."
-    first = (str(error).splitlines()[1:2] or [str(error)])[0].strip()[:200]
+    first = (str(error).splitlines()[1:2] or [str(error)])[0]
+    first = textwrap.shorten(first, width=120, placeholder=" ...")
     if f"{OTHER_NETWORKS} for {JUDGE}" in str(error):
         return (
             f"this is of other discriminators ({first}). Pass the --discriminator_features, "

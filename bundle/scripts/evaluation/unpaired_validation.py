@@ -139,9 +139,11 @@ def check_key_metric(evaluator: CycleGanEvaluator) -> None:
                 "part with --evaluated_split, or another --key_metric."
             )
         logger.warning(
-            "The validated part has no registered pairs to measure %s with: every validation is "
-            "taken for the best, so that the latest model is shipped. Where the part has native "
-            "slices of both contrasts, --key_metric auto chooses by them.",
+            "The validated part has no registered pairs to measure %s with, and nothing else is "
+            "measured, since it lacks native slices of one contrast or --key_metric or "
+            "--val_unpaired_slices forbids it: every validation is taken for the best, so that "
+            "the latest model is shipped. Parts are dealt out input by input; an input of three "
+            "subjects or more gives validation one of them.",
             name,
         )
     elif not evaluator.state.epoch_length:

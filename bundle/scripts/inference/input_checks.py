@@ -153,21 +153,29 @@ class CheckExtractedd(InputCheck):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Pass the data unchanged."""
-        mask = data[self.mask_key]
-        method = mask.meta["brain_extraction"]
         for key in self.key_iterator(dict(data)):
-            if method not in EXTRACTING or 1 in mask.shape[1:]:
-                continue
-            volume, spacing_mm = data[key], data[key].pixdim.numpy()
-            empty = compute_empty_shell(volume[0].numpy(), mask[0].numpy() > 0, spacing_mm)
-            if empty > self.empty_fraction:
-                self.warn(
-                    volume,
-                    f"{empty:.0%} of what surrounds the brain is 0: the input seems to be "
-                    f"brain-extracted, and {method} has masked it anew. Pass --brain_extraction "
-                    "none.",
-                )
+            if fault := self.find_fault(data[key], data[self.mask_key]):
+                self.warn(data[key], f"{fault} Pass --brain_extraction none --overwrite true.")
         return dict(data)
+
+    def find_fault(self, volume: MetaTensor, mask: MetaTensor) -> str:
+        """What is wrong, in a sentence; "" where nothing is.
+
+        Args:
+            volume: (1, x, y, z) in the file's own units.
+            mask: brain on the same grid; its meta data name the method.
+        """
+        method = mask.meta["brain_extraction"]
+        if method not in EXTRACTING or 1 in mask.shape[1:]:
+            return ""
+        spacing_mm = volume.pixdim.numpy()
+        empty = compute_empty_shell(volume[0].numpy(), mask[0].numpy() > 0, spacing_mm)
+        if empty <= self.empty_fraction:
+            return ""
+        return (
+            f"{empty:.0%} of what surrounds the brain is 0: the input seems to be brain-extracted, "
+            f"and {method} has masked it anew."
+        )
 
 
 class CheckContrastd(InputCheck):

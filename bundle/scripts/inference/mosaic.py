@@ -19,6 +19,7 @@ from scripts.whole_files import open_whole
 SHOWN = ((2, (0.2, 0.35, 0.5, 0.65, 0.8)), (1, (0.35, 0.65)), (0, (0.35, 0.5)))
 MARGIN_MM = 8.0
 INCH_PER_MM, DPI = 0.0105, 110
+LEAST_WIDTH = 5.0  # inches, for the title above a single slice
 PAPER, INK, EDGE = "black", "#e6e6e6", "#ffb000"
 
 Volume = NDArray[np.floating[Any]]
@@ -94,7 +95,8 @@ def make_figure(sizes_mm: Sequence[tuple[float, float]], *, rows: int) -> Figure
     """Return a black figure in which every section has the same scale."""
     width = sum(width for width, _ in sizes_mm) * INCH_PER_MM
     height = max(height for _, height in sizes_mm) * INCH_PER_MM * rows
-    figure = Figure(figsize=(width, height + 0.3), layout="constrained", facecolor=PAPER)
+    size = (max(width, LEAST_WIDTH), height + 0.3)
+    figure = Figure(figsize=size, layout="constrained", facecolor=PAPER)
     FigureCanvasAgg(figure)
     return figure
 

@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 FILE_NAME = "inference.tsv"
 STATUSES = ("done", "exists", "refused", "failed")
+OTHER_SETTINGS = (
+    "MADE WITH ANOTHER MODEL OR OTHER PARAMETERS. Its outputs stay; --overwrite true replaces them."
+)
 # As data_prep: the run ended, and something was left out.
 EXIT_CODE_OF_FAILURES = 3
 
@@ -45,6 +48,11 @@ class Outcome:
     seconds: float = 0.0
     brain_cm3: float = 0.0
     message: str = ""
+
+    @property
+    def is_of_other_settings(self) -> bool:
+        """Whether outputs stay that this run would have made otherwise."""
+        return self.status == "exists" and self.message.startswith(OTHER_SETTINGS)
 
 
 class OutcomeTable:
@@ -73,7 +81,8 @@ class OutcomeTable:
         if outcome.status in ("refused", "failed"):
             logger.warning("%s: %s. %s", outcome.source, outcome.status, outcome.message)
         elif outcome.status == "exists":
-            logger.info("%s: exists. %s", outcome.source, outcome.message)
+            level = logging.WARNING if outcome.is_of_other_settings else logging.INFO
+            logger.log(level, "%s: exists. %s", outcome.source, outcome.message)
 
     def report(self) -> None:
         """Say how it went, and fail where nothing could be translated.
@@ -100,7 +109,8 @@ def _join(earlier: Outcome | None, outcome: Outcome) -> Outcome:
         return outcome
     message = earlier.message
     if outcome.message not in message:
-        message = f"{outcome.message} {message}".strip()
+        found = f"When they were made: {message}" if message else ""
+        message = f"{outcome.message} {found}".strip()
     return replace(outcome, seconds=earlier.seconds, brain_cm3=earlier.brain_cm3, message=message)
 
 

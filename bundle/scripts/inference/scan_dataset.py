@@ -14,17 +14,13 @@ from monai.data import Dataset
 from scripts.checksums import compute_checksum
 from scripts.errors import EXPECTED, find_cause
 from scripts.inference.input_checks import InputRefusedError
-from scripts.inference.outcomes import Outcome
+from scripts.inference.outcomes import OTHER_SETTINGS, Outcome
 from scripts.inference.output_folder import OutputFolder
 from scripts.inference.scan_warnings import collect_warnings
 from scripts.inference.scans import Scan
 from scripts.inference.side_car import Provenance, differs, load_side_car
 
 logger = logging.getLogger(__name__)
-
-OTHER_SETTINGS = (
-    "MADE WITH ANOTHER MODEL OR OTHER PARAMETERS. Its outputs stay; --overwrite true replaces them."
-)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from scripts import tune
+from scripts.run_lock import LOCK
 from scripts.tuning import trials as trial_module
 from scripts.tuning import worker
 from scripts.tuning.storage import (
@@ -170,7 +171,7 @@ def test_the_best_trial_is_a_recipe_and_its_training_can_be_run_again(studied):
     overrides = json.loads((folder / "overrides.json").read_text())
     assert overrides["max_epochs"] == 3
     assert overrides["key_metric"] == "t2w_ssim"
-    written = {path.name.split(".")[0] for path in folder.iterdir()}
+    written = {path.name.split(".")[0] for path in folder.iterdir() if path.name != LOCK}
     assert written == {"overrides", "tensorboard", "training"}
 
 

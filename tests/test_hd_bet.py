@@ -135,7 +135,7 @@ def test_pins_beside_the_weights_hold_for_every_file_and_the_users_own_comes_fir
 
 
 def test_auto_takes_hd_bet_where_all_is_there_and_deepbet_otherwise(tmp_path, monkeypatch, caplog):
-    image, mask = nib.Nifti1Image(np.eye(4)[..., None], np.eye(4)), np.ones((4, 4, 4), bool)
+    image, mask = nib.Nifti1Image(np.ones((4, 4, 4)), np.eye(4)), np.ones((4, 4, 4), bool)
     monkeypatch.setattr("scripts.brain_extraction.extract_with_deepbet", lambda _: mask)
     monkeypatch.setattr(hd_bet, "extract_brain", lambda _: mask)
     monkeypatch.setattr(hd_bet, "find_spec", lambda _: object())

@@ -111,7 +111,8 @@ def fetch_weights(*, accept_licence: bool = False, folder: str = "", url: str = 
 def folds(dataset: str, out: str, *, folds: int = 5, seed: int = 0) -> Command:
     """Deal a finished slice dataset out anew for cross-validation: OUT/fold_1 and on.
 
-    Each fold is a slice dataset whose images are links to the first one's, which has to stay.
+    Each fold is a slice dataset whose images are links to the first one's, which has to stay where
+    and as it is: when it was built again from other scans, deal it out again.
 
     Args:
         dataset: folder of the slice dataset.

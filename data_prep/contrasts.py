@@ -59,7 +59,9 @@ def prepare_alone(
     extracted = stages.extract_brain(loaded)
     check_mask(stages, extracted["brain_mask"])
     if fault := stages.check_extracted.find_fault(extracted["image"], extracted["brain_mask"]):
-        raise ValueError(f"{fault} Give its input the method none: --brain_extraction NAME=none.")
+        raise ValueError(
+            f"{fault} Give its input the method auto or none: --brain_extraction NAME=auto."
+        )
     method = str(extracted["brain_mask"].meta["brain_extraction"])
     native = stages.correct_bias(extracted)
     data = sample_for_network(stages, native)

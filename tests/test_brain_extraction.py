@@ -96,3 +96,22 @@ def test_deepbet_says_when_it_finds_none():
 def test_no_brain_is_looked_for_in_a_single_slice(method):
     with pytest.raises(ValueError, match=r"single slice \(shape \(20, 20, 1\)\).*none"):
         extract_brain(as_image(np.ones((20, 20, 1))), method)
+
+
+@pytest.mark.parametrize(("around", "method"), [(40.0, "deepbet"), (0.0, "none")])
+def test_auto_keeps_the_edge_of_a_brain_that_is_extracted_already(monkeypatch, around, method):
+    monkeypatch.setattr("scripts.brain_extraction.extract_with_deepbet", lambda _: ball(8))
+    mask, used = extract_brain(as_image(np.where(ball(10), 100.0, around)), "auto")
+    assert used == method
+    np.testing.assert_array_equal(mask, ball(10) if method == "none" else ball(8))
+
+
+def test_auto_keeps_the_edges_of_real_extracted_brains(shared_data):
+    """A stroke patient's and two of ARC's; the third of ARC is a whole head."""
+    for name, expected in (
+        ("cstar/sub-01/anat/sub-01_T1w", "none"),
+        ("arc_t2/sub-M2208/anat/sub-M2208_T2w", "none"),
+        ("arc_t2/sub-M2265/anat/sub-M2265_T2w", "deepbet"),
+    ):
+        image = nib.as_closest_canonical(nib.load(shared_data / f"{name}.nii.gz"))
+        assert extract_brain(image, "auto")[1] == expected, name

@@ -154,7 +154,8 @@ def test_auto_takes_hd_bet_where_all_is_there_and_deepbet_otherwise(tmp_path, mo
 
 def test_a_method_resolves_to_what_makes_the_mask(tmp_path, monkeypatch):
     assert resolve_method("none") == "none"
-    assert resolve_method("deepbet") == resolve_method("auto") == "deepbet 1.0.2"
+    assert resolve_method("deepbet") == "deepbet 1.0.2"
+    assert resolve_method("auto") == "none or deepbet 1.0.2"
     (tmp_path / "mask.nii").write_bytes(b"mask")
     expected = f"mask file sha256:{hashlib.sha256(b'mask').hexdigest()}"
     assert resolve_method(str(tmp_path / "mask.nii")) == expected
@@ -182,7 +183,7 @@ def test_hd_bet_resolves_to_releases_and_weights_and_reads_them_once(tmp_path, m
     hashed.clear()
     expected = hashlib.sha256("".join(each).encode()).hexdigest()
     assert resolve_method("hd-bet") == f"hd-bet 2.0.1 nnunetv2 2.8.1 sha256:{expected}"
-    assert resolve_method("auto") == resolve_method("hd-bet")
+    assert resolve_method("auto") == f"none or {resolve_method('hd-bet')}"
     assert len(hashed) == 3
     (folder / "plans.json").write_text('{"other": 1}')
     assert resolve_method("hd-bet") != f"hd-bet 2.0.1 nnunetv2 2.8.1 sha256:{expected}"

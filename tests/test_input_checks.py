@@ -109,7 +109,7 @@ def test_the_wrong_contrast_is_found_in_a_run(tmp_path):
 
 
 def test_a_brain_that_is_extracted_anew_is_warned_about(caplog):
-    check = CheckExtractedd("image", "mask", empty_fraction=0.5)
+    check = CheckExtractedd("image", "mask")
     head = torch.zeros(1, 30, 30, 30)
     head[:, 10:20, 10:20, 10:20] = 1
     mask = MetaTensor(head, affine=torch.diag(torch.tensor([2.0, 2, 2, 1])))
@@ -119,7 +119,7 @@ def test_a_brain_that_is_extracted_anew_is_warned_about(caplog):
         image = MetaTensor(torch.where(head > 0, 1.0, surroundings), meta=dict(mask.meta))
         image.meta["filename_or_obj"] = "scan.nii"
         check({"image": image, "mask": mask})
-        assert ("Pass --brain_extraction none --overwrite true" in caplog.text) == warned
+        assert ("Pass --brain_extraction auto or none, with --overwrite" in caplog.text) == warned
     mask.meta["brain_extraction"] = "none"
     caplog.clear()
     check({"image": image, "mask": mask})

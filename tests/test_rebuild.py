@@ -80,4 +80,4 @@ def test_a_brain_that_would_be_extracted_anew_is_left_out_with_the_way_out(tmp_p
     run_cli("bids", out, inputs=shared_data / "cstar", brain_extraction="cstar=deepbet")
     reason = read_exclusions(out)["sub-01_T1w.nii.gz"]
     assert "seems to be brain-extracted, and deepbet has masked it anew" in reason
-    assert "--brain_extraction NAME=none" in reason
+    assert "--brain_extraction NAME=auto" in reason

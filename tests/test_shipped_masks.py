@@ -88,7 +88,7 @@ def test_a_shipped_mask_is_used_where_asked_and_a_session_without_is_left_out(tm
     assert set(record["inputs"]) == {"T1w", "mask"}
 
 
-@pytest.mark.parametrize(("shift", "expected"), [(0, "mask file"), (3, "deepbet")])
+@pytest.mark.parametrize(("shift", "expected"), [(0, "mask file"), (3, "none")])
 def test_auto_takes_a_shipped_mask_only_where_it_fits(tmp_path, monkeypatch, shift, expected):
     folder = save_dataset(tmp_path / "heads", t1w_only=1)
     save_mask(folder, shift=shift)
@@ -97,7 +97,7 @@ def test_auto_takes_a_shipped_mask_only_where_it_fits(tmp_path, monkeypatch, shi
 
     def find_brain(image):
         asked.append(image)
-        return image.get_fdata() > 0, "deepbet"
+        return image.get_fdata() > 0, "none"
 
     monkeypatch.setattr("scripts.brain_extraction.select_automatically", find_brain)
     assert build(tmp_path / "out", folder, None) == {"sub-01_T1w": expected}
@@ -145,9 +145,9 @@ def test_a_damaged_t1w_with_a_shipped_mask_does_not_cost_the_t2w(tmp_path, monke
     monkeypatch.setenv("HDBET_WEIGHTS", str(tmp_path))
     monkeypatch.setattr(
         "scripts.brain_extraction.select_automatically",
-        lambda image: (image.get_fdata() > 0, "deepbet"),
+        lambda image: (image.get_fdata() > 0, "none"),
     )
-    assert build(tmp_path / "out", folder, None, make_quick_bundle()) == {"sub-01_T2w": "deepbet"}
+    assert build(tmp_path / "out", folder, None, make_quick_bundle()) == {"sub-01_T2w": "none"}
     exclusions = pd.read_csv(tmp_path / "out" / "exclusions.tsv", sep="\t")
     assert exclusions["file"].tolist() == ["sub-01_T1w.nii.gz"]
     assert "cannot be read as NIfTI" in exclusions["reason"][0]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, label
 
 from scripts import hd_bet
+from scripts.brain_quality import EXTRACTED_EMPTY_SHELL, compute_empty_shell
 from scripts.nifti import SUFFIXES, load_volume
 from scripts.shard_volumes import load_shard_mask
 
@@ -101,10 +102,18 @@ def extract_with_deepbet(image: nib.Nifti1Image) -> NDArray[np.bool_]:
 
 
 def select_automatically(image: nib.Nifti1Image) -> tuple[NDArray[np.bool_], str]:
-    """HD-BET where it is installed with its weights, else deepbet; never a weaker method."""
-    if hd_bet.is_available():
-        return hd_bet.extract_brain(image), "hd-bet"
-    return extract_with_deepbet(image), "deepbet"
+    """HD-BET where it is installed with its weights, else deepbet; never a weaker method.
+
+    Where nothing is left around the brain that it finds, the volume is brain-extracted already,
+    and its own edge is the better one: the method is ``none`` then.
+    """
+    has_hd_bet = hd_bet.is_available()
+    mask = hd_bet.extract_brain(image) if has_hd_bet else extract_with_deepbet(image)
+    spacing_mm = np.asarray(image.header.get_zooms()[:3])
+    shell = compute_empty_shell(np.asarray(image.dataobj), mask, spacing_mm)
+    if shell > EXTRACTED_EMPTY_SHELL:
+        return mask_brain_extracted(image), "none"
+    return mask, "hd-bet" if has_hd_bet else "deepbet"
 
 
 METHODS: dict[str, Callable[[nib.Nifti1Image], NDArray[np.bool_]]] = {

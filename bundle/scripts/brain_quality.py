@@ -106,6 +106,9 @@ def compute_border_fraction(mask: NDArray[np.bool_], spacing_mm: NDArray[np.floa
 # The skull and what lies around it: 2 to 8 mm outside the brain, measured on voxels of about 2 mm.
 SHELL_MM = (2.0, 8.0)
 SHELL_SPACING_MM = 2.0
+# Of the shell of a brain that was extracted already: 84 % or more in ten real ones, 10 % at most
+# in 48 whole heads.
+EXTRACTED_EMPTY_SHELL = 0.5
 
 
 def compute_empty_shell(

@@ -19,17 +19,19 @@ def resolve_method(method: str) -> str:
         method: see ``extract_brain``; ``auto`` becomes what it takes now.
 
     Returns:
-        For example ``deepbet 1.0.2``, ``hd-bet 2.0.1 nnunetv2 2.8.1 sha256:...``, ``none`` or
-        ``mask file sha256:...``.
+        For example ``deepbet 1.0.2``, ``none or deepbet 1.0.2`` (of ``auto``), ``none``,
+        ``hd-bet 2.0.1 nnunetv2 2.8.1 sha256:...`` or ``mask file sha256:...``.
 
     Raises:
         FileNotFoundError: no such mask file, or no weights of HD-BET.
         ValueError: unknown method, HD-BET is not installed, or its weights are not the pinned ones.
     """
     check_method(method)
-    if method == "hd-bet" or (method == "auto" and hd_bet.is_available()):
+    if method == "auto":
+        return f"none or {resolve_method('hd-bet' if hd_bet.is_available() else 'deepbet')}"
+    if method == "hd-bet":
         return hd_bet.describe()
-    if method in ("auto", "deepbet"):
+    if method == "deepbet":
         return f"deepbet {version('deepbet')}"
     if method == "none":
         return "none"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from scripts import run_lock
 from scripts.run_lock import LOCK
 
 from tests.training_runs import find_error, train
@@ -44,3 +48,16 @@ def test_a_folder_where_another_process_trains_is_refused_until_it_ends(
     assert not begun.exists()
     # a process that ended well holds nothing
     subprocess.run(command, input="", text=True, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_file_system_without_locks_is_warned_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(run_lock.FileLock, "acquire", fail)
+    trainer = SimpleNamespace(lock=None)
+    run_lock.lock_run(cast(Any, trainer), output_dir=str(tmp_path))
+    assert trainer.lock is None
+    assert "this file system has no locks" in caplog.text

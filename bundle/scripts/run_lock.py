@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -10,6 +12,9 @@ from scripts.engines import CycleGanTrainer
 from scripts.processes import get_rank
 
 LOCK = ".training.lock"
+UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP)  # of file systems; without flock, filelock finds a way
+
+logger = logging.getLogger(__name__)
 
 
 def lock_run(trainer: CycleGanTrainer, *, output_dir: str) -> None:
@@ -31,6 +36,11 @@ def lock_run(trainer: CycleGanTrainer, *, output_dir: str) -> None:
     except Timeout as error:
         raise ValueError(
             f"{output_dir}: another training is writing there ({LOCK} is held). Wait for it, or "
-            "choose another --output_dir."
+            "choose another --output_dir; if there is none on any machine, delete that file."
         ) from error
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        logger.warning("%s: this file system has no locks. Start no second training.", output_dir)
+        return
     trainer.lock = lock

@@ -97,12 +97,13 @@ def compute_key(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(), inputs
 
 
-def describe_making(section: Any, method: str) -> dict[str, Any]:
-    """What is the same for all sessions of a dataset: preprocessing, method and programs."""
-    text = json.dumps(section, sort_keys=True)
+def describe_making(stages: Stages, method: str) -> dict[str, Any]:
+    """What is the same for all sessions of a dataset: preprocessing, method, limits, programs."""
+    text = json.dumps(stages.section, sort_keys=True)
     return {
         "preprocessing": hashlib.sha256(text.encode()).hexdigest(),
         "brain_extraction": method,
+        "brain_limits": stages.brain_limits,
         "tools": describe_tools(),
     }
 
@@ -180,21 +181,27 @@ def write_record(
     write_json(record_path(task.output_dir, task.session), record)
 
 
-def withdraw(task: SessionTask) -> None:
-    """Take back what an earlier run made of a session: tables that count it, images, record.
+def withdraw(task: SessionTask) -> dict[str, Any]:
+    """Take back what an earlier run made of a session: tables that count it, record, images.
 
     The group step writes the tables again; until then a reader sees no finished dataset.
+
+    Returns:
+        The record that it had; without shards and volumes where it had none.
     """
     path = record_path(task.output_dir, task.session)
-    record = read_json(path) if path.is_file() else {"shards": [], "volumes": []}
+    record: dict[str, Any] = {"shards": [], "volumes": []}
+    if path.is_file():
+        record = read_json(path)
     files = [task.output_dir / name for name in record["volumes"]]
     for stem in record["shards"]:
         files += [task.output_dir / SHARDS / f"{stem}{end}" for end in SHARD_ENDS]
     if files:
         (task.output_dir / "dataset.json").unlink(missing_ok=True)
+    path.unlink(missing_ok=True)  # first: it would vouch for files that are about to go
     for file in files:
         file.unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+    return record
 
 
 def leave_out(

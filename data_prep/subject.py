@@ -68,13 +68,14 @@ def _prepare(task: SessionTask) -> list[Exclusion]:
         if is_done(task, key):
             return read_exclusions(task)
         volumes, exclusions = prepare_volumes(task, select_stages(task))
-        withdraw(task)  # its record would vouch for shards that are about to change
+        earlier = withdraw(task)
         shards = [_write_volume(task, volume, key, inputs) for volume in volumes]
-        files = write_session_volumes(task, volumes) if task.write_volumes else []
+        keeps_volumes = task.write_volumes or bool(earlier["volumes"])
+        files = write_session_volumes(task, volumes) if keeps_volumes else []
     except Exception as error:  # whatever it is must not cost the other sessions
         logger.debug("%s", task.session.subject_id, exc_info=True)
         return leave_out(task, describe_error(error))
-    made_by = describe_making(stages.section, method)
+    made_by = describe_making(stages, method)
     write_record(task, key, made_by, shards=shards, volumes=files, exclusions=exclusions)
     return exclusions
 

@@ -83,19 +83,24 @@ def check_alike(output_dir: Path) -> None:
     """Raise ValueError where sessions of one dataset were made by other methods or programs.
 
     It happens where jobs of an array had other options, or part of an older dataset was done again.
+    The preprocessing is the same for all datasets. Records of before do not name the limits.
     """
     first: dict[str, dict[str, Any]] = {}
     for record in read_records(output_dir):
         if record["key"] == NOT_DONE:
             continue
-        other = first.setdefault(record["dataset"], record)
-        for field in ("preprocessing", "brain_extraction", "tools"):
-            if record[field] != other[field]:
+        own = first.setdefault(record["dataset"], record)
+        oldest = next(iter(first.values()))
+        for field, other in (
+            ("preprocessing", oldest),
+            *((field, own) for field in ("brain_extraction", "brain_limits", "tools")),
+        ):
+            if record.get(field, other.get(field)) != other.get(field, record.get(field)):
                 names = [f"{r['subject']} {r['session']}".strip() for r in (other, record)]
                 raise ValueError(
                     f"{record['dataset']}: {names[1]} was made with {field} {record[field]}, "
-                    f"{names[0]} with {other[field]}. Run the build again for the whole dataset, "
-                    "with the same options, so that all are made alike."
+                    f"{names[0]} of {other['dataset']} with {other[field]}. Run the build again "
+                    "for all of it, with the same options, so that all are made alike."
                 )
 
 

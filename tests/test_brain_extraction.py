@@ -27,6 +27,7 @@ def test_specks_are_dropped_and_holes_are_filled():
     mask = ball(10)
     mask[16, 16, 16] = False
     mask[0, 0, :3] = True
+    mask[26:30, 26:30, 26:30] = True  # 64 of 4169 voxels
     np.testing.assert_array_equal(keep_large_components(mask), ball(10))
     assert not keep_large_components(np.zeros((3, 3, 3), dtype=bool)).any()
 
@@ -104,6 +105,14 @@ def test_auto_keeps_the_edge_of_a_brain_that_is_extracted_already(monkeypatch, a
     mask, used = extract_brain(as_image(np.where(ball(10), 100.0, around)), "auto")
     assert used == method
     np.testing.assert_array_equal(mask, ball(10) if method == "none" else ball(8))
+
+
+def test_auto_does_not_take_a_head_that_was_normalised_to_mean_0_for_a_brain(monkeypatch):
+    monkeypatch.setattr("scripts.brain_extraction.extract_with_deepbet", lambda _: ball(8))
+    head = np.where(ball(8), 2.0, np.where(ball(15), -0.6, -1.0))
+    assert extract_brain(as_image(head), "auto")[1] == "deepbet"
+    brain = np.where(ball(8), np.where(ball(7), 1.0, -1.0), 0.0)  # whose edge cannot be told
+    assert extract_brain(as_image(brain), "auto")[1] == "deepbet"
 
 
 def test_auto_keeps_the_edges_of_real_extracted_brains(shared_data):

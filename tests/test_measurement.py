@@ -7,7 +7,12 @@ import math
 import pytest
 import torch
 from scripts.evaluation.measurement import pool_slices
-from scripts.evaluation.metrics import SubjectSums, earlier_system_psnr, earlier_system_ssim
+from scripts.evaluation.metrics import (
+    SubjectSums,
+    earlier_system_psnr,
+    earlier_system_ssim,
+    mean_decibels,
+)
 from scripts.evaluation.slice_figures import slice_figures
 
 
@@ -27,6 +32,12 @@ def test_slices_pool_to_the_figures_of_the_whole() -> None:
     assert found["earlier_psnr"] == pytest.approx(earlier_system_psnr(*shifted), rel=1e-6)
     shown = [image[:4] for image in shifted]  # a slice without an error has no finite PSNR
     assert found["earlier_psnr"] == pytest.approx(earlier_system_psnr(*shown), rel=1e-9)
+
+
+def test_slices_without_error_are_left_out_of_mean_decibels_and_broken_ones_are_not() -> None:
+    assert mean_decibels(torch.tensor([20.0, math.inf, 30.0])) == 25.0
+    assert mean_decibels(torch.tensor([math.inf, math.inf])) == math.inf
+    assert math.isnan(mean_decibels(torch.tensor([20.0, math.nan])))
 
 
 def test_a_perfect_prediction_has_no_error() -> None:

@@ -47,10 +47,24 @@ def test_what_an_earlier_run_found_out_stays_when_outputs_do(tmp_path):
     OutcomeTable(str(tmp_path)).add(warned)
     for _ in range(2):
         table = OutcomeTable(str(tmp_path))
-        table.add(Outcome("a.nii", "t1w_to_t2w", "exists", "out", message="OTHER MODEL"))
+        table.add(Outcome("a.nii", "t1w_to_t2w", "exists", "out", message=OTHER_SETTINGS))
     (row,) = load_outcomes(table.path)
     assert (row.status, row.seconds, row.brain_cm3) == ("exists", 2.5, 1200.0)
-    assert row.message == "OTHER MODEL When they were made: the mask is odd"
+    assert row.message == f"{OTHER_SETTINGS} When they were made: the mask is odd"
+
+
+def test_what_is_no_longer_so_is_not_said_again(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    scan = {"source": "a.nii", "direction": "t1w_to_t2w", "output": "out"}
+    table = OutcomeTable(str(tmp_path))
+    table.add(Outcome(**scan, status="done", message="the mask is odd"))
+    table.add(Outcome(**scan, status="exists", message=OTHER_SETTINGS))
+    table.add(Outcome(**scan, status="exists"))  # the first settings again
+    assert load_outcomes(table.path)[0].message == "the mask is odd"
+    assert caplog.records[-1].levelname == "INFO"
+    table.add(Outcome(**scan, status="failed", message="tells of another a.nii"))
+    table.add(Outcome(**scan, status="exists", message=OTHER_SETTINGS))
+    assert load_outcomes(table.path)[0].message == OTHER_SETTINGS
 
 
 def test_outputs_of_other_settings_that_stay_are_a_warning(tmp_path, caplog):

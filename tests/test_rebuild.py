@@ -10,6 +10,10 @@ import pandas as pd
 import pytest
 
 from data_prep import build as build_step
+from data_prep.bids_inputs import BidsInputs, build_from_bids
+from data_prep.build import BuildOptions
+from data_prep.cluster import Workers
+from data_prep.dataset_options import DatasetOptions
 from data_prep.verify import verify_dataset
 from tests.small_builds import build, read_exclusions, run_cli
 from tests.small_heads import make_quick_bundle, save_dataset, save_head
@@ -18,6 +22,10 @@ from tests.small_heads import make_quick_bundle, save_dataset, save_head
 @pytest.fixture
 def heads(tmp_path) -> Path:
     return save_dataset(tmp_path / "heads", t1w_only=2)
+
+
+def stop(*_, **__):
+    raise KeyboardInterrupt
 
 
 def spoil(path: Path) -> None:
@@ -29,16 +37,41 @@ def test_a_rebuild_that_was_killed_leaves_no_finished_dataset(heads, tmp_path, m
     out = tmp_path / "out"
     build(out, heads, bundle=make_quick_bundle())
     save_head(heads, "sub-01", "T1w", seed=9)
-
-    def stop(*_, **__):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(build_step, "write_group", stop)
         build(out, heads, bundle=make_quick_bundle())
     assert not (out / "dataset.json").exists()
     build(out, heads, bundle=make_quick_bundle())
     assert [*verify_dataset(out)] == []
+
+
+def test_a_rebuild_that_was_killed_does_not_let_another_preprocessing_in(
+    heads, tmp_path, monkeypatch
+):
+    out, other = tmp_path / "out", save_dataset(tmp_path / "other", t1w_only=1)
+    build(out, heads, other, bundle=make_quick_bundle())
+    save_head(heads, "sub-01", "T1w", seed=9)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(build_step, "write_group", stop)
+        build(out, heads, bundle=make_quick_bundle())
+    coarse = make_quick_bundle.__wrapped__()
+    config = coarse / "configs" / "inference.json"
+    config.write_text(config.read_text().replace('"spacing_mm": 1.5', '"spacing_mm": 2.5'))
+    with pytest.raises(ValueError, match=r"was made with preprocessing .* so that all are made al"):
+        build(out, heads, bundle=coarse)
+    assert not (out / "dataset.json").exists()
+
+
+def test_volumes_that_were_asked_for_once_are_written_again(heads, tmp_path):
+    out = tmp_path / "out"
+    inputs = BidsInputs({"heads": heads}, DatasetOptions({"heads": "none"}, (), {}))
+    options = BuildOptions(make_quick_bundle(), Workers(1), write_volumes=True)
+    build_from_bids(out, inputs, options)
+    volume = out / "volumes/heads/sub-01/anat/sub-01_desc-preproc_T1w.nii.gz"
+    before = volume.read_bytes()
+    save_head(heads, "sub-01", "T1w", seed=9)
+    build(out, heads, bundle=make_quick_bundle())
+    assert volume.read_bytes() != before
 
 
 def test_a_scan_that_dropped_out_leaves_no_image(heads, tmp_path):

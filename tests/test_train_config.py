@@ -133,6 +133,8 @@ def test_a_misspelt_option_is_an_error_with_the_right_name(
         ({"val_max_subjects": 0}, "val_max_subjects is 0; expected 1 or more"),
         ({"ranking_slice_step": 0}, "ranking_slice_step is 0; expected 1 or more"),
         ({"betas": [0.5]}, "betas is [0.5]; expected two in [0, 1)"),
+        ({"betas": 0.5}, "betas is 0.5; expected two in [0, 1)"),
+        ({"betas": [0.5, "x"]}, "betas is [0.5, 'x']; expected two in [0, 1)"),
         ({"betas": [0.5, 1.0]}, "betas is [0.5, 1.0]; expected two in [0, 1)"),
         ({"memory_format": "rows"}, "memory_format is 'rows'; expected one of ['contiguous_form"),
     ],

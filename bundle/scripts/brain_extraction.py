@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
 from collections.abc import Callable, Hashable, Mapping
@@ -29,8 +30,9 @@ LARGEST_BRAIN_FRACTION = 0.75
 # Of a brain scaled to mean 0 and standard deviation 1 about half is well below 0; ringing of a
 # resampling leaves under 1 % of small negative values in real scans.
 LARGEST_NEGATIVE_PART = 0.25
-# Of the largest component: low slices and slabs show temporal lobes and cerebellum apart.
-SMALLEST_COMPONENT = 0.01
+# Of the largest component: low slices and slabs show temporal lobes and cerebellum apart, while
+# an eye or a piece of cord beside a whole brain is a hundredth of it.
+SMALLEST_COMPONENT = 0.1
 
 
 def keep_large_components(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -112,7 +114,8 @@ def select_automatically(image: nib.Nifti1Image) -> tuple[NDArray[np.bool_], str
     spacing_mm = np.asarray(image.header.get_zooms()[:3])
     shell = compute_empty_shell(np.asarray(image.dataobj), mask, spacing_mm)
     if shell > EXTRACTED_EMPTY_SHELL:
-        return mask_brain_extracted(image), "none"
+        with contextlib.suppress(ValueError):  # its own edge cannot be told after all
+            return mask_brain_extracted(image), "none"
     return mask, "hd-bet" if has_hd_bet else "deepbet"
 
 

@@ -109,12 +109,15 @@ SHELL_SPACING_MM = 2.0
 # Of the shell of a brain that was extracted already: 84 % or more in ten real ones, 10 % at most
 # in 48 whole heads.
 EXTRACTED_EMPTY_SHELL = 0.5
+RINGING = 0.1  # of the 99th percentile of the volume
 
 
 def compute_empty_shell(
     volume: NDArray[Any], mask: NDArray[np.bool_], spacing_mm: NDArray[np.floating]
 ) -> float:
-    """Part of what surrounds the brain that is 0 or less: near 1 where no skull is left.
+    """Part of what surrounds the brain that is empty: near 1 where no skull is left.
+
+    Empty is 0, or as little below it as a resampling leaves; what was normalised to mean 0 is not.
 
     Args:
         volume: (x, y, z), magnitudes.
@@ -130,4 +133,7 @@ def compute_empty_shell(
     distance_mm = distance_transform_edt(~mask[coarse], sampling=sampling)
     nearest, farthest = SHELL_MM
     shell = (distance_mm > nearest) & (distance_mm <= farthest)
-    return float(np.mean(volume[coarse][shell] <= 0)) if shell.any() else 0.0
+    values = volume[coarse]
+    ringing = RINGING * float(np.percentile(values, 99)) if values.size else 0.0
+    around = values[shell]
+    return float(np.mean((around <= 0) & (around >= -ringing))) if shell.any() else 0.0

@@ -52,7 +52,7 @@ def describe_mismatch(error: RuntimeError) -> str:
     if "generator_optimizer" in str(error):
         return "this is a checkpoint of a training. Give the model.pt that the training wrote."
     first = (str(error).splitlines()[1:2] or [str(error)])[0]
-    first = textwrap.shorten(first, width=120, placeholder=" ...")
+    first = textwrap.shorten(first, width=200, placeholder=" ...")
     if f"{OTHER_NETWORKS} for {JUDGE}" in str(error):
         return (
             f"this is of other discriminators ({first}). Pass the --discriminator_features, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -16,11 +17,12 @@ def list_parameters(*, networks: Sequence[nn.Module | None]) -> list[nn.Paramete
     return [parameter for network in present for parameter in network.parameters()]
 
 
-def check_betas(betas: Sequence[float]) -> tuple[float, float]:
+def check_betas(betas: Any) -> tuple[float, float]:
     """Return the two decays of Adam's moments; ValueError where they are not two in [0, 1)."""
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+    found = betas if isinstance(betas, (list, tuple)) else ()
+    if len(found) != 2 or not all(isinstance(b, (int, float)) and 0 <= b < 1 for b in found):
         raise ValueError(f"betas is {betas}; expected two in [0, 1), as --betas [0.5,0.999].")
-    return betas[0], betas[1]
+    return found[0], found[1]
 
 
 def scale_learning_rate(learning_rate: float, *, batch_size: int, rule: str) -> float:

@@ -180,8 +180,8 @@ def mean_decibels(by_slice: Tensor) -> float:
 
     One of them would make the mean infinite; without any error it is infinity.
     """
-    finite = by_slice[by_slice.isfinite()]
-    return float(finite.mean()) if len(finite) else math.inf
+    differing = by_slice[by_slice != math.inf]
+    return float(differing.mean()) if len(differing) else math.inf
 
 
 def earlier_system_ssim(prediction: Tensor, target: Tensor) -> float:

@@ -24,6 +24,7 @@ OTHER_SETTINGS = (
 )
 # As data_prep: the run ended, and something was left out.
 EXIT_CODE_OF_FAILURES = 3
+AT_THAT_TIME = "When they were made:"  # before what an earlier run warned about
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,12 @@ def _join(earlier: Outcome | None, outcome: Outcome) -> Outcome:
     """Keep what an earlier run found out about a scan whose outputs stay."""
     if earlier is None or outcome.status != "exists":
         return outcome
-    message = earlier.message
-    if outcome.message not in message:
-        found = f"When they were made: {message}" if message else ""
-        message = f"{outcome.message} {found}".strip()
+    found = earlier.message.removeprefix(OTHER_SETTINGS).strip().removeprefix(AT_THAT_TIME).strip()
+    if earlier.status not in ("done", "exists"):
+        found = ""
+    if outcome.message and found:
+        found = f"{AT_THAT_TIME} {found}"
+    message = f"{outcome.message} {found}".strip()
     return replace(outcome, seconds=earlier.seconds, brain_cm3=earlier.brain_cm3, message=message)
 
 

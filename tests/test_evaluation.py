@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from scripts.checkpoints import list_checkpoints
 from scripts.evaluation.leakage import check_candidates_unseen, check_unseen
 from scripts.evaluation.metrics import masked_psnr, masked_ssim
+from scripts.evaluation.results import _log_means
 from scripts.trained_images import (
     TRAINED_IMAGES,
     TrainedImages,
@@ -382,3 +384,18 @@ def test_a_mask_of_zeros_and_another_grid_are_named(
 
 def test_the_splits_of_the_fixture_are_those_that_these_tests_count_on() -> None:
     assert (SPLITS.count("train"), SPLITS.count("test"), SPLITS[-1]) == (4, 1, "test")
+
+
+def test_a_subject_of_two_sessions_counts_once_in_the_means_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    rows = [("sub-01", 0.1), ("sub-01", 0.3), ("sub-02", 0.6)]
+    table = pd.DataFrame(
+        {"model": "chosen", "kind": "model", "comparison": "t2w", "dataset": "d"}
+        | {"subject_id": subject, "ssim": value}
+        for subject, value in rows
+    )
+    _log_means(table)
+    assert "Means over 2 subjects" in caplog.text
+    assert caplog.text.split()[-1] == "0.4"

@@ -13,7 +13,7 @@ import pandas as pd
 
 from scripts.checksums import compute_sha256
 from scripts.evaluation.evaluation_folders import FORMAT_VERSION
-from scripts.evaluation.figure_tables import without_nan
+from scripts.evaluation.figure_tables import SUBJECT, without_nan
 from scripts.evaluation.measured import Measured, SessionTranslator
 from scripts.evaluation.measurement import CONTRASTS, FIGURES
 from scripts.evaluation.ranking import Choice
@@ -162,7 +162,9 @@ def _list_unfitted(summary: dict[str, Any]) -> list[str]:
 def _log_means(table: pd.DataFrame) -> None:
     shown = [name for name in LOGGED_FIGURES if name in table]
     paired = table[table["kind"] != "real"]
-    means = paired.groupby(["model", "comparison"], sort=False)[shown].mean().reset_index()
+    keys = ["model", "comparison"]
+    by_subject = paired.groupby([*keys, *SUBJECT], sort=False)[shown].mean()
+    means = by_subject.groupby(level=keys, sort=False).mean().reset_index()
     subjects = table["subject_id"].nunique()
     text = means.round(4).to_string(index=False, na_rep="")
     logger.info("Means over %d subjects, in the brain mask:\n%s", subjects, text)

@@ -169,6 +169,18 @@ def test_exit_code_and_last_line_say_that_some_failed_or_all(tmp_path):
     assert "Traceback" not in all_output
 
 
+def test_a_model_of_other_sizes_is_said_once(tmp_path):
+    """And not by each of its layers, as the engine logs it."""
+    save_model(tmp_path)
+    nib.save(make_head(1, "T1w"), tmp_path / "head.nii.gz")
+    options = ("--input", str(tmp_path / "head.nii.gz"), "--features", str(2 * SMALL["features"]))
+    with start(tmp_path, *options) as process:
+        said = process.communicate()[0]
+    assert process.returncode == 1
+    assert said.count("size mismatch") == 1, said
+    assert "Pass the --features" in said.splitlines()[-1]
+
+
 def test_a_full_disk_is_said_and_leaves_no_half_file(tmp_path):
     """A limit on the size of files stops the write of a volume as a full disk does."""
     save_model(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -11,17 +12,26 @@ from types import FrameType, TracebackType
 # How MONAI begins the errors that it wraps others into.
 WRAPPERS = ("Failed to instantiate component", "Failed to evaluate", "applying transform")
 OTHER_NETWORKS = "Error(s) in loading state_dict"  # of torch
+# How ignite's engines begin what they log of an error that they raise.
+ENGINE_STOPS = ("Engine run is terminating due to", "Current run is terminating due to")
 JUDGE = "PatchDiscriminator"  # the class, as torch names it there
 EXPECTED = (ValueError, OSError, FloatingPointError)  # faults of input, not of the program
 
 
 def show_cause_last() -> None:
-    """End the report of an error that nobody catches with its cause.
+    """End the report of an error that nobody catches with its cause, and say it once.
 
     Only for a program that is MONAI's command line: another that loads the bundle keeps its own.
     """
     if is_command_line():
         sys.excepthook = _report
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_is_no_repetition)
+
+
+def _is_no_repetition(record: logging.LogRecord) -> bool:
+    """Engines log an error in all its lines before they raise it."""
+    return not str(record.msg).startswith(ENGINE_STOPS)
 
 
 def stop_on_termination() -> None:
@@ -52,7 +62,7 @@ def describe_mismatch(error: RuntimeError) -> str:
     if "generator_optimizer" in str(error):
         return "this is a checkpoint of a training. Give the model.pt that the training wrote."
     first = (str(error).splitlines()[1:2] or [str(error)])[0]
-    first = textwrap.shorten(first, width=200, placeholder=" ...")
+    first = textwrap.shorten(first, width=200, placeholder=" ...").rstrip(".")
     if f"{OTHER_NETWORKS} for {JUDGE}" in str(error):
         return (
             f"this is of other discriminators ({first}). Pass the --discriminator_features, "

@@ -62,7 +62,7 @@ def choose_participants(
     if missing := sorted(set(wanted).difference(*present.values())):
         found = "; ".join(f"{name}: {', '.join(subjects)}" for name, subjects in present.items())
         raise ValueError(f"no participant {', '.join(missing)} in any input. Found in {found}.")
-    chosen = {
+    chosen: dict[str, list[str] | None] = {
         name: [label for label in wanted if label in subjects] for name, subjects in present.items()
     }
     if without := [name for name, labels in chosen.items() if not labels]:
@@ -70,7 +70,7 @@ def choose_participants(
             f"{without[0]} has none of the participants {', '.join(wanted)}. Leave it out of "
             "--inputs, or name some of its own too."
         )
-    return {name: list(labels) for name, labels in chosen.items()}
+    return chosen
 
 
 def plan_folder(

@@ -89,10 +89,7 @@ def compute_key(
     parts = {
         "format_version": FORMAT_VERSION,
         "inputs": inputs,
-        "preprocessing": stages.section,
-        "brain_limits": stages.brain_limits,
-        "brain_extraction": method,
-        "tools": describe_tools(),
+        **describe_making(stages, method),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(), inputs
 

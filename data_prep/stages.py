@@ -14,9 +14,13 @@ from monai.bundle import ConfigParser
 DEFAULT_BUNDLE = Path(__file__).resolve().parents[1] / "bundle"
 CONFIG = Path("configs/inference.json")
 
-NAMES = (
-    *("load_volume", "extract_brain", "correct_bias", "to_network"),
-    *("check_brain_mask", "check_extracted"),
+NAMES = (  # of what is built from the config as it stands
+    "load_volume",
+    "extract_brain",
+    "correct_bias",
+    "to_network",
+    "check_brain_mask",
+    "check_extracted",
 )
 
 Stage = Callable[[dict[str, Any]], dict[str, Any]]

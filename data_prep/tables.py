@@ -83,24 +83,22 @@ def check_alike(output_dir: Path) -> None:
     """Raise ValueError where sessions of one dataset were made by other methods or programs.
 
     It happens where jobs of an array had other options, or part of an older dataset was done again.
-    The preprocessing is the same for all datasets. Records of before do not name the limits.
+    The preprocessing is the same for all datasets.
     """
     first: dict[str, dict[str, Any]] = {}
     for record in read_records(output_dir):
         if record["key"] == NOT_DONE:
             continue
         own = first.setdefault(record["dataset"], record)
-        oldest = next(iter(first.values()))
-        for field, other in (
-            ("preprocessing", oldest),
-            *((field, own) for field in ("brain_extraction", "brain_limits", "tools")),
-        ):
-            if record.get(field, other.get(field)) != other.get(field, record.get(field)):
+        others = {"preprocessing": next(iter(first.values()))}
+        others |= dict.fromkeys(("brain_extraction", "brain_limits", "tools"), own)
+        for field, other in others.items():
+            if record.get(field) != other.get(field):
                 names = [f"{r['subject']} {r['session']}".strip() for r in (other, record)]
                 raise ValueError(
-                    f"{record['dataset']}: {names[1]} was made with {field} {record[field]}, "
-                    f"{names[0]} of {other['dataset']} with {other[field]}. Run the build again "
-                    "for all of it, with the same options, so that all are made alike."
+                    f"{record['dataset']}: {names[1]} was made with {field} {record.get(field)}, "
+                    f"{names[0]} of {other['dataset']} with {other.get(field)}. Run the build "
+                    "again for all of it, with the same options, so that all are made alike."
                 )
 
 

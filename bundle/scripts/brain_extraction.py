@@ -30,6 +30,7 @@ LARGEST_BRAIN_FRACTION = 0.75
 # Of a brain scaled to mean 0 and standard deviation 1 about half is well below 0; ringing of a
 # resampling leaves under 1 % of small negative values in real scans.
 LARGEST_NEGATIVE_PART = 0.25
+EXTRACTING = ("deepbet", "hd-bet")  # methods that look for a brain in a head
 # Of the largest component: low slices and slabs show temporal lobes and cerebellum apart, while
 # an eye or a piece of cord beside a whole brain is a hundredth of it.
 SMALLEST_COMPONENT = 0.1
@@ -109,14 +110,18 @@ def select_automatically(image: nib.Nifti1Image) -> tuple[NDArray[np.bool_], str
     Where nothing is left around the brain that it finds, the volume is brain-extracted already,
     and its own edge is the better one: the method is ``none`` then.
     """
-    has_hd_bet = hd_bet.is_available()
-    mask = hd_bet.extract_brain(image) if has_hd_bet else extract_with_deepbet(image)
+    method, extract = (
+        ("hd-bet", hd_bet.extract_brain)
+        if hd_bet.is_available()
+        else ("deepbet", extract_with_deepbet)
+    )
+    mask = extract(image)
     spacing_mm = np.asarray(image.header.get_zooms()[:3])
     shell = compute_empty_shell(np.asarray(image.dataobj), mask, spacing_mm)
     if shell > EXTRACTED_EMPTY_SHELL:
         with contextlib.suppress(ValueError):  # its own edge cannot be told after all
             return mask_brain_extracted(image), "none"
-    return mask, "hd-bet" if has_hd_bet else "deepbet"
+    return mask, method
 
 
 METHODS: dict[str, Callable[[nib.Nifti1Image], NDArray[np.bool_]]] = {
@@ -148,7 +153,7 @@ def extract_brain(image: nib.Nifti1Image, method: str) -> tuple[NDArray[np.bool_
         FileNotFoundError: there is no such mask file.
         ValueError: unknown method, no brain found, or a mask that does not fit.
     """
-    if check_method(method) in ("auto", "deepbet", "hd-bet") and 1 in image.shape:
+    if check_method(method) in ("auto", *EXTRACTING) and 1 in image.shape:
         raise ValueError(
             f"a single slice (shape {image.shape}), in which no brain can be looked for. Pass "
             "--brain_extraction none if it shows nothing else, or a mask file."

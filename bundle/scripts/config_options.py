@@ -28,6 +28,7 @@ LEAST = {  # of options with which torch would fail later on, or nothing would b
     **dict.fromkeys(["features", "discriminator_features", "epoch_length", "batch_size"], 1),
     **dict.fromkeys(["val_batch_size", "val_max_subjects", "val_slice_step"], 1),
     **dict.fromkeys(["ranking_slice_step", "segmenter_slice_step"], 1),
+    **dict.fromkeys(["max_epochs", "val_interval", "checkpoint_interval", "log_interval"], 1),
 }
 
 
@@ -118,17 +119,6 @@ def check_least(name: str, value: Any) -> None:
     """
     if isinstance(value, (int, float)) and value < LEAST.get(name, value):
         raise ValueError(f"{name} is {value}; expected {LEAST[name]} or more.")
-
-
-def check_intervals(**counts: int) -> None:
-    """Fail when a training would do nothing, or does not know when to validate, save or log.
-
-    Args:
-        counts: by option, of epochs or steps, all of which must be 1 or more.
-    """
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} is {count}; expected 1 or more: --{name} 1.")
 
 
 def check_pretrained(*, pretrained: bool | str) -> None:

@@ -15,12 +15,12 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from scripts.brain_extraction import EXTRACTING
 from scripts.brain_quality import EXTRACTED_EMPTY_SHELL, MaskQuality, compute_empty_shell
 from scripts.config_options import is_on
 
 logger = logging.getLogger(__name__)
 
-EXTRACTING = ("deepbet", "hd-bet")  # methods that look for a brain in a head
 WAY_OUT = "If it is right all the same, pass --refuse_unfit false."
 
 

@@ -266,13 +266,14 @@ def test_a_dry_run_counts_the_published_trees_and_writes_nothing(server, tmp_pat
 
 def test_subjects_are_named_by_label_or_by_id(server, tmp_path):
     chosen = {"max_subjects": None, "subjects": ["01", "ds003745_sub-104"]}
-    estimates = estimate_build(tmp_path, make_inputs("ds002330,ds003745", **chosen), make_options())
+    out = tmp_path / "out"  # beside the client's configuration
+    estimates = estimate_build(out, make_inputs("ds002330,ds003745", **chosen), make_options())
     assert [(each.dataset, each.subjects) for each in estimates] == [
         ("ds002330 1.1.0", 1),
         ("ds003745 2.1.1", 1),
     ]
     with pytest.raises(ValueError, match="--subjects names sub-9999, which is in none of ds002330"):
-        build(tmp_path, "ds002330", subjects=["sub-9999"])
+        build(out, "ds002330", subjects=["sub-9999"])
 
 
 @pytest.mark.slow
